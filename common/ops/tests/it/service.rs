@@ -1,0 +1,116 @@
+//! A whole process, `examples/service.rs`, as a child: its signals, exit codes, logs and
+//! what it counts.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::{eventually, get};
+
+/// The child; killed if the test ends before it does.
+struct Service {
+    child: Child,
+    admin: SocketAddr,
+}
+
+/// What is left of it.
+struct Remains {
+    code: Option<i32>,
+    stdout: String,
+    log: Vec<Value>,
+}
+
+impl Service {
+    fn start(mood: &str) -> Service {
+        let mut path = std::env::current_exe().expect("own path");
+        path.pop();
+        path.set_file_name("examples");
+        path.push("service");
+        let mut child = Command::new(&path)
+            .arg(mood)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}; `cargo build -p ops --examples` makes it", path.display()));
+        let mut line = String::new();
+        BufReader::with_capacity(1, child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("a line");
+        Service { child, admin: line.trim().parse().expect("the admin address") }
+    }
+
+    fn ready(mood: &str) -> Service {
+        let service = Service::start(mood);
+        eventually("ready", || get(service.admin, "/readyz").status == 200);
+        service
+    }
+
+    fn signal(&self, name: &str) {
+        // The shell's own kill: the command is not on every machine.
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().expect("sh");
+        assert!(sent.success(), "kill -{name}");
+    }
+
+    fn remains(mut self) -> Remains {
+        let (mut stdout, mut stderr, mut code) = (String::new(), String::new(), None);
+        eventually("the child has exited", || {
+            code = self.child.try_wait().expect("wait");
+            code.is_some()
+        });
+        self.child.stdout.take().expect("stdout").read_to_string(&mut stdout).expect("read");
+        self.child.stderr.take().expect("stderr").read_to_string(&mut stderr).expect("read");
+        let log = stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+        Remains { code: code.and_then(|status| status.code()), stdout, log }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.child.kill().and_then(|()| self.child.wait()).expect("end the child");
+        }
+    }
+}
+
+#[test]
+fn one_signal_ends_it_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let service = Service::ready("calm");
+        service.signal(signal);
+        let remains = service.remains();
+        assert_eq!((remains.code, remains.stdout.as_str()), (Some(0), ""), "logs do not go to standard output");
+        let asked = remains.log.iter().find(|line| line["signal"] == format!("SIG{signal}")).expect("the signal is logged");
+        let time = asked["timestamp"].as_str().expect("a timestamp");
+        assert!(time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+        assert_eq!((&asked["level"], &asked["target"]), (&Value::from("INFO"), &Value::from("ops::shutdown")));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (first, second, code) in [("TERM", "TERM", 143), ("TERM", "INT", 130), ("INT", "INT", 130)] {
+        let service = Service::ready("stubborn");
+        service.signal(first);
+        eventually("draining", || get(service.admin, "/readyz").body.contains("\"draining\""));
+        assert_eq!(get(service.admin, "/healthz").status, 200, "the admin listener outlives the drain");
+        service.signal(second);
+        assert_eq!(service.remains().code, Some(code), "{first}, {second}");
+    }
+}
+
+#[test]
+fn a_panic_is_one_line_one_count_and_one_restart() {
+    let service = Service::ready("crashing");
+    let page = get(service.admin, "/metrics").body;
+    assert!(page.contains("service_panics_total 1\n") && page.contains("service_task_restarts_total{task=\"work\"} 1\n"), "{page}");
+    service.signal("TERM");
+    let remains = service.remains();
+    assert_eq!(remains.code, Some(0));
+    let panics: Vec<_> = remains.log.iter().filter(|line| line["message"] == "panicked").collect();
+    assert_eq!(panics.len(), 1, "{:?}", remains.log);
+    assert_eq!(panics[0]["panic"], "crashing, as asked");
+    assert!(panics[0]["location"].as_str().is_some_and(|location| location.contains("service.rs:")), "{}", panics[0]);
+    let restarts: Vec<_> = remains.log.iter().filter(|line| line["task"] == "work").collect();
+    assert_eq!((restarts.len(), &restarts[0]["outcome"]), (1, &Value::from("panicked")), "{:?}", remains.log);
+}
