@@ -15,7 +15,7 @@ pub(super) fn sort_key(name: &str) -> String {
             'ı' => key.push('i'),
             'Ł' | 'ł' => key.push('l'),
             'Ø' | 'ø' => key.push('o'),
-            // Azerbaijani schwa: its usual substitute is a, its usual place is next to e. Readers of English look under e.
+            // The Azerbaijani schwa looks like a turned e and stands after e in its own alphabet.
             'Ə' | 'ə' => key.push('e'),
             c if c.is_alphanumeric() => key.extend(c.to_lowercase()),
             ' ' | '-' | '/' if !key.is_empty() && !key.ends_with(' ') => key.push(' '),
