@@ -32,7 +32,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// The time a client has to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time a connection lives in all: it carries one request.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request's head.
 const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// Rest after a failed accept: out of file descriptors, say, which asking again at once would not mend.

@@ -2,10 +2,10 @@
 //! be held up or started twice on one port.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ops::admin::AdminServer;
 use ops::health::{Health, Need};
@@ -174,9 +174,11 @@ fn only_three_pages_and_two_methods() {
 fn idle_connections_hold_the_listener_up_for_a_moment_only() {
     let metrics = metrics();
     let admin = started(&metrics, &Health::new(&metrics));
+    let start = Instant::now();
     let mut idle: Vec<_> = (0..64).map(|_| TcpStream::connect(admin.local_addr()).expect("connect")).collect();
     // This one is served only because an idle one lost its place: read() on one of them tells.
     assert_eq!(get(admin.local_addr(), "/healthz").status, 200);
+    assert!(start.elapsed() < Duration::from_millis(4500), "an idle connection is cut before its whole time is up");
     let mut ended = 0;
     for stream in &mut idle {
         stream.set_nonblocking(true).expect("set nonblocking");
@@ -195,6 +197,20 @@ fn idle_connections_hold_the_listener_up_for_a_moment_only() {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "an idle connection is never closed");
         }
     }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off() {
+    let metrics = metrics();
+    let long = "x".repeat(32 * 1024 * 1024);
+    let large =
+        ops::prometheus::IntGauge::with_opts(ops::prometheus::Opts::new("large", "Too much for any buffer.").const_label("text", long));
+    metrics.registry().register(Box::new(large.expect("gauge"))).expect("register");
+    let admin = started(&metrics, &Health::new(&metrics));
+    let mut stream = TcpStream::connect(admin.local_addr()).expect("connect");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: admin\r\n\r\n").expect("send the request");
+    // Nobody reads what is sent here; it fails once the other side has closed.
+    eventually("the connection is cut", || stream.write(b" ").is_err());
 }
 
 #[test]
