@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What tests and the one-command stack stand on: real servers, started privately and gone without a trace.
+//!
+//! Development only. No production crate may depend on this one, and nothing here knows the domain.
+
+pub mod process;
+pub mod servers;

@@ -1,0 +1,16 @@
+//! Postgres and Redis of our own: found or unpacked, started on private loopback ports, stopped without a trace.
+//!
+//! Nothing here touches the system's services, its package database or folders outside [`Host::home`].
+
+mod account;
+mod apt;
+mod host;
+mod loopback;
+mod postgres;
+mod redis;
+
+pub use account::Account;
+pub use host::{Binaries, Host, Kind, Lifetime};
+pub use loopback::free_port;
+pub use postgres::Postgres;
+pub use redis::Redis;

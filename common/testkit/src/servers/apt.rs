@@ -1,0 +1,144 @@
+//! Unpacks Debian's own packages into a private folder: no root needed, nothing installed, no service touched.
+//!
+//! `apt-get` works on a state and a cache of its own and believes that nothing is installed, so that the libraries come along too. Only the
+//! sources, keys and proxy settings are the system's.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::Launch;
+
+/// Runs the system's own hooks never, asks for no translations or desktop metadata, and needs no `_apt` account.
+const QUIET: &str = r#"
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear Acquire::IndexTargets::deb::DEP-11;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-small;
+#clear Acquire::IndexTargets::deb::DEP-11-icons;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-large;
+Acquire::Languages "none";
+Acquire::Retries "3";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+APT::Sandbox::User "root";
+"#;
+
+/// Unpacks each package with its libraries into `prefix/<package>`. The caller holds the prefix's lock.
+pub fn unpack(packages: &[&str], prefix: &Path, progress: &dyn Fn(&str)) -> Result<()> {
+    if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/dpkg-deb").exists() {
+        bail!(
+            "{} not found, and this system has no apt-get to fetch Debian's packages with: install PostgreSQL (postgres, initdb) and Redis \
+             (redis-server or valkey-server) so that they are in PATH, or set DATABASE_URL and REDIS_URL",
+            packages.join(" and ")
+        );
+    }
+    let started = Instant::now();
+    progress(&format!(
+        "{} not found here: unpacking Debian's packages into {} (nothing is installed)",
+        packages.join(" and "),
+        prefix.display()
+    ));
+    let apt = Apt::new(prefix.join("unfinished"))?;
+    progress("  reading the package lists");
+    apt.get(&["update"]).context("cannot read Debian's package lists; is the network there?")?;
+    for package in packages {
+        let names = needed(&apt.get(&["--simulate", "--no-install-recommends", "install", package])?);
+        progress(&format!("  {package}: downloading {} packages", names.len()));
+        let archives = apt.folder.join("archives");
+        fs::create_dir_all(&archives)?;
+        let arguments: Vec<&str> = ["download"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        apt.launch(&arguments).folder(&archives).must_succeed()?;
+        progress(&format!("  {package}: unpacking"));
+        let root = apt.folder.join(package);
+        for archive in fs::read_dir(&archives)? {
+            Launch::new("dpkg-deb", "dpkg-deb").arg("-x").arg(archive?.path()).arg(&root).must_succeed()?;
+        }
+        fs::remove_dir_all(&archives)?;
+        fs::rename(&root, prefix.join(package)).with_context(|| format!("cannot put {package} into place"))?;
+    }
+    fs::remove_dir_all(&apt.folder)?;
+    progress(&format!("  done in {:.0} s; kept for the next time", started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// `LD_LIBRARY_PATH` for programs below `root`.
+pub fn library_path(root: &Path) -> OsString {
+    let triplets = |folder: &str| {
+        let entries = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains("-linux-gnu")).collect::<Vec<PathBuf>>()
+    };
+    // No folder name of ours or Debian's has a colon; a checkout that has one could not use LD_LIBRARY_PATH at all.
+    std::env::join_paths(triplets("usr/lib").into_iter().chain(triplets("lib"))).unwrap_or_default()
+}
+
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    fn new(folder: PathBuf) -> Result<Self> {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        for needed in ["state/lists/partial", "cache/archives/partial", "log"] {
+            fs::create_dir_all(folder.join(needed))?;
+        }
+        fs::write(folder.join("status"), "")?;
+        let place = |name: &str| folder.join(name).display().to_string();
+        let folders = format!(
+            "Dir::State \"{}\";\nDir::State::lists \"lists\";\nDir::State::status \"{}\";\nDir::Cache \"{}\";\nDir::Cache::archives \"archives\";\n\
+             Dir::Cache::pkgcache \"pkgcache.bin\";\nDir::Log \"{}\";\n",
+            place("state"),
+            place("status"),
+            place("cache"),
+            place("log"),
+        );
+        fs::write(folder.join("apt.conf"), format!("{QUIET}{folders}"))?;
+        Ok(Self { folder })
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Launch {
+        // A configuration named on the command line is read last; only so can it clear what the system's own files set.
+        let launch = Launch::new("apt-get", "apt-get").env("LC_ALL", "C").arg("-q").arg("-c").arg(self.folder.join("apt.conf"));
+        launch.death_signal("TERM").args(arguments)
+    }
+
+    fn get(&self, arguments: &[&str]) -> Result<String> {
+        self.launch(arguments).must_succeed()
+    }
+}
+
+/// The packages of a simulated installation that hold something a server loads or reads. The C library stays the system's, because a
+/// program's loader and its C library must be one pair; LLVM serves only the JIT, which is off.
+fn needed(simulation: &str) -> Vec<String> {
+    const UNNEEDED: [&str; 6] = ["libc6", "libc-bin", "libc-l10n", "libllvm", "libz3", "libperl"];
+    let names = simulation.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
+    let kept = names.filter(|name| {
+        let server = ["postgresql", "redis", "valkey"].iter().any(|start| name.starts_with(start));
+        let library = name.starts_with("lib") && !UNNEEDED.iter().any(|start| name.starts_with(start)) && !name.ends_with("-perl");
+        server || library
+    });
+    kept.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_servers_and_their_libraries_are_unpacked() {
+        let simulation = "NOTE: This is only a simulation!\n\
+            Inst libc6 (2.36-9 Debian:12.11/oldstable [amd64]) []\n\
+            Inst libssl3 (3.0.22-1 Debian:12/oldstable [amd64])\n\
+            Inst libjson-perl (4.1 Debian:12/oldstable [all])\n\
+            Inst perl (5.36 Debian:12/oldstable [amd64])\n\
+            Inst redis-server (5:7.0.15 Debian:12/oldstable [amd64])\n\
+            Conf redis-server (5:7.0.15 Debian:12/oldstable [amd64])\n";
+        assert_eq!(needed(simulation), ["libssl3", "redis-server"]);
+    }
+}

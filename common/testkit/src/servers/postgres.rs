@@ -1,0 +1,263 @@
+//! A private Postgres on a free loopback port.
+//!
+//! Created with scram passwords; the password lies beside the data, readable by the server's account alone. Lasting data is durable
+//! (`fsync`), temporary data is not.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::host::{Binaries, DataFolder, Host, Kind, Lifetime};
+use super::loopback::{connect, free_port, random_password};
+use crate::process::{Process, Signal, send_signal, wait_gone};
+
+const USER: &str = "anonymouspay";
+/// The database `initdb` makes.
+const DATABASE: &str = "postgres";
+/// Recovery after a crash is the longest start.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// What fits two cores and a few gigabytes. JIT costs more than it gives on short queries; parallel workers take cores from neighbors.
+const SETTINGS: [&str; 11] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_connections=200",
+    "shared_buffers=256MB",
+    "max_wal_size=2GB",
+    "checkpoint_timeout=15min",
+    "random_page_cost=1.1",
+    "max_parallel_workers_per_gather=0",
+    "jit=off",
+    "timezone=GMT",
+    "log_timezone=GMT",
+];
+const CARELESS: [&str; 4] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=64MB"];
+
+/// A running Postgres; dropping it ends it.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Process,
+    binaries: Binaries,
+    port: u16,
+    password: String,
+    lifetime: Lifetime,
+    log: PathBuf,
+    // Last: the folder goes after the process.
+    folder: DataFolder,
+}
+
+impl Postgres {
+    /// Creates the data when it is not there yet and starts the server. Its output goes to `log`, or into the data's folder.
+    pub fn start(binaries: &Binaries, lifetime: Lifetime, log: Option<PathBuf>) -> Result<Self> {
+        let folder = binaries.host.data_folder(lifetime)?;
+        let log = log.unwrap_or_else(|| folder.path.join("log"));
+        let password = create_data(binaries, &folder, lifetime)?;
+        wait_for_predecessor(&folder)?;
+        for _ in 0..4 {
+            let port = free_port()?;
+            // Somebody may take the port between our look and the server's: then, and only then, another one is tried.
+            match run(binaries, &folder, lifetime, port, &log) {
+                Ok(process) => return Ok(Self { process, binaries: binaries.clone(), port, password, lifetime, log, folder }),
+                Err(_) if connect(port, Duration::from_millis(100)).is_ok() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bail!("Postgres found its port taken four times; see {}", log.display())
+    }
+
+    /// One server for the whole process, started by whoever asks first; ends with the process.
+    pub fn shared_for_tests() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| {
+            let start = || Self::start(&for_tests(Kind::Postgres)?, Lifetime::Temporary, None);
+            start().map_err(|error| format!("{error:#}"))
+        });
+        shared.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// `postgres://user:password@127.0.0.1:port/database`, as a superuser.
+    pub fn url(&self) -> String {
+        format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port)
+    }
+
+    /// The port on 127.0.0.1, the same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The postmaster's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The process, to watch it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// A fast and clean shutdown: clients are cut off, everything is written.
+    pub fn stop(&mut self) -> Result<()> {
+        self.resume()?;
+        self.process.stop(Signal::INT, STOP_DEADLINE).map(|_| ())
+    }
+
+    /// SIGKILL to the postmaster; its children notice and end too.
+    pub fn kill(&mut self) -> Result<()> {
+        let children = self.children()?;
+        self.process.kill()?;
+        for child in children {
+            if !wait_gone(child, STOP_DEADLINE)? {
+                bail!("Postgres' process {child} survived the postmaster");
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts it again, on the same port and data, after [`Postgres::stop`] or [`Postgres::kill`].
+    pub fn restart(&mut self) -> Result<()> {
+        if self.process.exited()?.is_none() {
+            self.stop()?;
+        }
+        self.process = run(&self.binaries, &self.folder, self.lifetime, self.port, &self.log)?;
+        Ok(())
+    }
+
+    /// All its processes stand still: connections stay open and say nothing.
+    pub fn pause(&mut self) -> Result<()> {
+        self.process.pause()?;
+        self.signal_children(Signal::STOP)
+    }
+
+    /// Goes on after [`Postgres::pause`].
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal_children(Signal::CONT)?;
+        self.process.resume()
+    }
+
+    fn signal_children(&mut self, signal: Signal) -> Result<()> {
+        for child in self.children()? {
+            if let Err(error) = send_signal(child, signal)
+                && !wait_gone(child, Duration::ZERO)?
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn children(&mut self) -> Result<Vec<u32>> {
+        let mut children = Vec::new();
+        if self.process.exited()?.is_some() {
+            return Ok(children);
+        }
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process that ended since has no status to read.
+            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+            if parent_of(&stat) == Some(self.pid()) {
+                children.push(pid);
+            }
+        }
+        Ok(children)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Lasting data deserves a clean end. Failing that, `Process` kills, and the next start recovers.
+        let _ = self.resume();
+        let signal = if self.lifetime == Lifetime::Temporary { Signal::QUIT } else { Signal::INT };
+        let _ = self.process.stop(signal, STOP_DEADLINE);
+    }
+}
+
+pub(super) fn for_tests(kind: Kind) -> Result<Binaries> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Host::of_this_checkout(path)?.find_or_unpack(&[kind], &|line| eprintln!("{line}"))
+}
+
+/// An interrupted `initdb` leaves `data.new`, never half of `data`.
+fn create_data(binaries: &Binaries, folder: &DataFolder, lifetime: Lifetime) -> Result<String> {
+    let (data, unfinished, secret) = (folder.path.join("data"), folder.path.join("data.new"), folder.path.join("password"));
+    if data.exists() {
+        return fs::read_to_string(&secret).with_context(|| format!("the data is there, but not its password {}", secret.display()));
+    }
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    let password = random_password();
+    binaries.host.write_private(&secret, &password)?;
+    let tool = binaries.get(Kind::Postgres)?;
+    let initdb = tool.launch("initdb", &tool.program.with_file_name("initdb"), &binaries.host, &folder.path);
+    let initdb = initdb.arg("-D").arg(&unfinished).arg("--pwfile").arg(&secret).args(["-U", USER, "--auth=scram-sha-256"]);
+    let initdb = initdb.args(["--encoding=UTF8", "--locale=C"]);
+    let initdb = if lifetime == Lifetime::Temporary { initdb.arg("--no-sync") } else { initdb };
+    initdb.must_succeed()?;
+    fs::rename(&unfinished, &data)?;
+    Ok(password)
+}
+
+/// When our predecessor was killed a moment ago, its server may still be dying; a second one beside it would refuse to start.
+fn wait_for_predecessor(folder: &DataFolder) -> Result<()> {
+    let Ok(pid_file) = fs::read_to_string(folder.path.join("data/postmaster.pid")) else { return Ok(()) };
+    let Some(pid) = pid_file.lines().next().and_then(|line| line.parse::<u32>().ok()) else { return Ok(()) };
+    let is_postgres = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "postgres");
+    if is_postgres && !wait_gone(pid, STOP_DEADLINE)? {
+        bail!("Postgres (pid {pid}) already runs on {}: stop it first", folder.path.display());
+    }
+    Ok(())
+}
+
+fn run(binaries: &Binaries, folder: &DataFolder, lifetime: Lifetime, port: u16, log: &std::path::Path) -> Result<Process> {
+    let tool = binaries.get(Kind::Postgres)?;
+    let careless: &[&str] = if lifetime == Lifetime::Temporary { &CARELESS } else { &[] };
+    let settings = SETTINGS.iter().chain(careless).flat_map(|setting| ["-c", setting]);
+    let launch = tool.launch("postgres", &tool.program, &binaries.host, &folder.path).arg("-D").arg(folder.path.join("data"));
+    let launch = launch.args(["-c", &format!("port={port}")]).args(settings);
+    // QUIT ends all of Postgres at once and still gives back its shared memory, which KILL would leave behind.
+    let mut process = launch.death_signal("QUIT").start(log)?;
+    let own_pid = process.pid();
+    process.wait_until(READY_DEADLINE, || says_ready(folder, own_pid) && asks_for_password(port).is_ok_and(|ready| ready))?;
+    Ok(process)
+}
+
+/// The server's own word, so that nobody else's answer on the port is taken for it.
+fn says_ready(folder: &DataFolder, own_pid: u32) -> bool {
+    // Not there yet, or half written: asked again soon.
+    let pid_file = fs::read_to_string(folder.path.join("data/postmaster.pid")).unwrap_or_default();
+    pid_file.lines().next() == Some(&own_pid.to_string()) && pid_file.lines().last().is_some_and(|line| line.trim() == "ready")
+}
+
+/// Opens a connection as far as the server's first word: it asks for a password exactly when it is ready for sessions.
+fn asks_for_password(port: u16) -> std::io::Result<bool> {
+    const PROTOCOL: u32 = 3 << 16;
+    let mut body = PROTOCOL.to_be_bytes().to_vec();
+    body.extend_from_slice(format!("user\0{USER}\0database\0{DATABASE}\0\0").as_bytes());
+    let mut packet = u32::try_from(body.len() + 4).map_err(std::io::Error::other)?.to_be_bytes().to_vec();
+    packet.extend_from_slice(&body);
+    let mut stream = connect(port, Duration::from_secs(1))?;
+    stream.write_all(&packet)?;
+    let mut first = [0];
+    stream.read_exact(&mut first)?;
+    Ok(first == *b"R")
+}
+
+/// The fourth field of `/proc/<pid>/stat`; the second is a name in parentheses that may hold anything.
+fn parent_of(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_read_behind_a_name_with_parentheses() {
+        assert_eq!(parent_of("12 (a) S (b)) S 77 12 12 0"), Some(77));
+        assert_eq!(parent_of("12"), None);
+    }
+}
