@@ -2,7 +2,22 @@
 //! Everything here is pure. Time, chance and secrets come in as arguments; there are no sockets, no files, no environment,
 //! and only [`clock`] may ask what time it is.
 
+pub mod api_key;
+pub mod backoff;
+pub mod cart;
+pub mod clock;
+pub mod event;
+pub mod fulfill;
 pub mod geo;
+pub mod ids;
+pub mod job;
+pub mod json;
+pub mod license;
+pub mod limits;
+pub mod mode;
 pub mod money;
+pub mod order;
+pub mod seal;
 pub mod secret;
+pub mod session;
 pub mod tax;

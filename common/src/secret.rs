@@ -26,10 +26,7 @@ impl Secret {
     /// A secret from its parts. Fails when the id or the length is out of bounds.
     pub fn new(id: &str, bytes: Vec<u8>) -> Result<Self, SecretError> {
         let bytes = Zeroizing::new(bytes);
-        let well_formed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if id.is_empty() || id.len() > SECRET_ID_MAX_BYTES || !id.bytes().all(well_formed) {
-            return Err(SecretError::Id);
-        }
+        check_id(id)?;
         if bytes.len() < SECRET_MIN_BYTES {
             return Err(SecretError::Short { id: id.to_owned(), len: bytes.len() });
         }
@@ -45,6 +42,11 @@ impl Secret {
     pub fn expose(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+fn check_id(id: &str) -> Result<(), SecretError> {
+    let well_formed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if id.is_empty() || id.len() > SECRET_ID_MAX_BYTES || !id.bytes().all(well_formed) { Err(SecretError::Id) } else { Ok(()) }
 }
 
 impl fmt::Debug for Secret {
@@ -63,12 +65,14 @@ impl SecretList {
         let mut secrets: Vec<Secret> = Vec::new();
         for entry in text.split([',', ' ', '\t', '\r', '\n']).filter(|entry| !entry.is_empty()) {
             let (id, encoded) = entry.split_once(':').ok_or(SecretError::Shape)?;
+            // Before anything that repeats the id: someone may have swapped it with the secret.
+            check_id(id)?;
             let encoded = encoded.trim_end_matches('=');
             let padded = Zeroizing::new(format!("{encoded}{}", "=".repeat((4 - encoded.len() % 4) % 4)));
             let bytes = STANDARD
                 .decode(padded.as_bytes())
                 .or_else(|_| URL_SAFE.decode(padded.as_bytes()))
-                .map_err(|_| SecretError::Base64 { id: id.chars().take(SECRET_ID_MAX_BYTES).collect() })?;
+                .map_err(|_| SecretError::Base64 { id: id.to_owned() })?;
             let secret = Secret::new(id, bytes)?;
             if secrets.iter().any(|other| other.id() == secret.id()) {
                 return Err(SecretError::Repeated { id: id.to_owned() });
@@ -167,6 +171,7 @@ mod tests {
         assert_eq!(error("AAAA"), SecretError::Shape);
         assert_eq!(error("A:AAAA"), SecretError::Id);
         assert_eq!(error("a:AAAA"), SecretError::Short { id: "a".into(), len: 3 });
+        assert_eq!(error("SeCrEtBytes:k1"), SecretError::Id);
         assert_eq!(error("a:!"), SecretError::Base64 { id: "a".into() });
         assert_eq!(error(&format!("{A} {A}")), SecretError::Repeated { id: "new".into() });
     }

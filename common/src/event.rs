@@ -1,0 +1,91 @@
+//! Events: facts about an order, told to the partner in exactly this form. The first seven members are the documented payload, in the
+//! documented order; the rest follow. An event never holds a license key.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::ids::OrderId;
+use crate::order::OrderStatus;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A new order, payment initiated.
+    Created,
+    /// Paid, and license keys allocated.
+    Fulfilled,
+    /// Money went back.
+    Refunded,
+    /// A dispute was opened or closed.
+    Disputed,
+}
+
+impl EventKind {
+    /// The event's public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Created => "order.created",
+            EventKind::Fulfilled => "order.fulfilled",
+            EventKind::Refunded => "order.refunded",
+            EventKind::Disputed => "order.disputed",
+        }
+    }
+}
+
+/// An event's body.
+#[derive(Debug, Clone, Serialize)]
+pub struct EventBody<'a> {
+    /// The event's name, see [`EventKind::as_str`].
+    pub event: &'static str,
+    /// The order it is about.
+    pub order_id: &'a OrderId,
+    /// The partner's name for it.
+    pub external_reference: Option<&'a str>,
+    /// Where the order stood when this happened.
+    pub status: OrderStatus,
+    /// Minor units.
+    pub total_minor: Option<i64>,
+    /// ISO 4217.
+    pub currency: Option<&'a str>,
+    /// Who bought.
+    pub customer_email: &'a str,
+    /// Names this event, the same for every endpoint and attempt.
+    pub event_id: Uuid,
+    /// RFC 3339.
+    pub created_at: &'a str,
+    /// 1 for the order's first event, and so on.
+    pub sequence: u32,
+    /// Live or test.
+    pub livemode: bool,
+}
+
+impl EventBody<'_> {
+    /// The bytes that are signed and sent.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers serialize")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_members_come_first_and_in_order() {
+        let body = EventBody {
+            event: EventKind::Fulfilled.as_str(),
+            order_id: &OrderId::new(0, 0),
+            external_reference: Some("your-ref-123"),
+            status: OrderStatus::Fulfilled,
+            total_minor: Some(2_999),
+            currency: Some("GBP"),
+            customer_email: "a@b.example",
+            event_id: Uuid::nil(),
+            created_at: "2026-03-02T12:00:00Z",
+            sequence: 2,
+            livemode: true,
+        };
+        let expected = r#"{"event":"order.fulfilled","order_id":"ORD-000000000000000000","external_reference":"your-ref-123","status":"fulfilled","total_minor":2999,"currency":"GBP","customer_email":"a@b.example","event_id":"00000000-0000-0000-0000-000000000000","created_at":"2026-03-02T12:00:00Z","sequence":2,"livemode":true}"#;
+        assert_eq!(body.to_json(), expected);
+    }
+}

@@ -1,0 +1,58 @@
+//! What travels through the queue and back. Both are versioned, so that an old edge and a new worker understand each other, and both
+//! are sealed on the way: they hold e-mail addresses and license keys.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::fulfill::{FulfillOutcome, FulfillRequest};
+use crate::ids::OrderId;
+use crate::mode::Mode;
+
+/// The version that this code writes. It reads all versions up to it.
+pub const JOB_VERSION: u8 = 1;
+/// The largest reply that is sent whole; above it the reply says only that the order stands, and the edge reads the database.
+/// Redis cuts off subscribers that fall behind, and large messages make that likelier.
+pub const REPLY_MAX_BYTES: usize = 16 * 1_024;
+
+/// The question of an edge whose caller is on the line: fulfill this, and tell me at `reply_to`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FulfillJob {
+    /// See [`JOB_VERSION`].
+    pub v: u8,
+    /// Names this question; the answer carries it.
+    pub id: Uuid,
+    /// The channel the asking edge listens to.
+    pub reply_to: String,
+    /// The caller's request id, for the logs.
+    pub request_id: String,
+    /// How long after it was queued the question is moot, in milliseconds. Measured by Redis' clock.
+    pub ttl_ms: u64,
+    /// The order as it will be if this question makes it.
+    pub order: NewOrder,
+}
+
+/// An order that does not exist yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewOrder {
+    /// The id it gets, unless the reference already has an order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The caller's `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// What was asked for.
+    pub request: FulfillRequest,
+}
+
+/// What came of a [`FulfillJob`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reply {
+    /// See [`JOB_VERSION`].
+    pub v: u8,
+    /// The job's id.
+    pub id: Uuid,
+    /// What came of it.
+    pub outcome: FulfillOutcome,
+}

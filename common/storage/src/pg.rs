@@ -1,0 +1,239 @@
+//! Postgres: a pool with a deadline on every wait, TLS, and one flag that says whether the database can be reached right now, so that
+//! callers are told at once instead of after a time-out.
+
+pub mod api_keys;
+pub mod changes;
+pub mod dead_letters;
+pub mod edges;
+pub mod events;
+pub mod license_keys;
+pub mod listener;
+pub mod migrations;
+pub mod order_items;
+pub mod orders;
+pub mod products;
+pub mod stores;
+pub mod usage;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::BuilderVerifierExt;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+pub use deadpool_postgres::{Client, Transaction};
+
+/// How to reach Postgres.
+#[derive(Debug, Clone)]
+pub struct PgSettings {
+    /// `postgres://user:password@host:port/database`
+    pub url: SecretString,
+    /// Whether connections are encrypted and the server's name is verified.
+    pub tls: PgTls,
+    /// The most connections at once, the listener's not counted.
+    pub connections_max: usize,
+    /// How long a new connection may take.
+    pub connect_timeout: Duration,
+    /// How long to wait for a free connection of the pool.
+    pub checkout_timeout: Duration,
+    /// How long one statement may run; the server ends it then.
+    pub statement_timeout: Duration,
+    /// What the server calls us in `pg_stat_activity`.
+    pub application_name: &'static str,
+}
+
+/// How connections to Postgres are protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PgTls {
+    /// Not at all: for a server on the same machine.
+    Disable,
+    /// Encrypted, the certificate and host name verified against the platform's roots or a file of PEM certificates.
+    VerifyFull {
+        /// Roots to trust instead of the platform's.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+/// A pool of connections and what is known about the server's health.
+#[derive(Clone)]
+pub struct Pg {
+    pool: Pool,
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    health: Arc<watch::Sender<bool>>,
+}
+
+impl Pg {
+    /// Prepares a pool. Connects to nothing yet, so that a process can start before its database.
+    pub fn new(settings: &PgSettings) -> Result<Self, StorageError> {
+        let mut config: tokio_postgres::Config =
+            settings.url.expose_secret().parse().map_err(|error| StorageError::Settings(format!("postgres.url: {error}")))?;
+        let options = config.get_options().unwrap_or_default().to_owned();
+        config
+            .application_name(settings.application_name)
+            .connect_timeout(settings.connect_timeout)
+            .tcp_user_timeout(settings.statement_timeout)
+            .keepalives_idle(Duration::from_secs(5))
+            .keepalives_interval(Duration::from_secs(1))
+            .keepalives_retries(3)
+            .options(format!(
+                "-c statement_timeout={0} -c idle_in_transaction_session_timeout={0} -c TimeZone=UTC {options}",
+                settings.statement_timeout.as_millis(),
+            ))
+            .ssl_mode(if settings.tls == PgTls::Disable { SslMode::Disable } else { SslMode::Require });
+        let tls = MakeRustlsConnect::new(tls_config(&settings.tls)?);
+        let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let timeouts = Timeouts {
+            wait: Some(settings.checkout_timeout),
+            create: Some(settings.connect_timeout),
+            recycle: Some(settings.connect_timeout),
+        };
+        let pool = Pool::builder(manager)
+            .max_size(settings.connections_max)
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| StorageError::Settings(error.to_string()))?;
+        Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)) })
+    }
+
+    /// A connection of the pool, returned when dropped.
+    pub async fn client(&self) -> Result<Client, StorageError> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Whether Postgres could be reached when last looked at; kept current by [`listener`].
+    pub fn is_up(&self) -> bool {
+        *self.health.borrow()
+    }
+
+    /// Follows [`Pg::is_up`].
+    pub fn health(&self) -> watch::Receiver<bool> {
+        self.health.subscribe()
+    }
+
+    /// Resolves when Postgres cannot be reached, at once if that is so already.
+    pub async fn down(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.health.subscribe().wait_for(|up| !up).await;
+    }
+
+    fn set_up(&self, up: bool) {
+        self.health.send_if_modified(|current| std::mem::replace(current, up) != up);
+    }
+
+    /// Connections in use and open, for metrics.
+    pub fn pool_status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus { size: status.size, idle: status.available, waiting: status.waiting }
+    }
+}
+
+/// How the pool stands.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolStatus {
+    /// Open connections.
+    pub size: usize,
+    /// Of these, the idle ones.
+    pub idle: usize,
+    /// Callers waiting for one.
+    pub waiting: usize,
+}
+
+fn tls_config(tls: &PgTls) -> Result<rustls::ClientConfig, StorageError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let settings = |error: &dyn std::fmt::Display| StorageError::Settings(format!("postgres.tls_ca_file: {error}"));
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| settings(&error))?;
+    let builder = match tls {
+        PgTls::VerifyFull { ca_file: Some(path) } => {
+            let mut roots = rustls::RootCertStore::empty();
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| settings(&error))?;
+            for certificate in certificates {
+                roots.add(certificate.map_err(|error| settings(&error))?).map_err(|error| settings(&error))?;
+            }
+            if roots.is_empty() {
+                return Err(settings(&"holds no certificate"));
+            }
+            builder.with_root_certificates(roots)
+        }
+        PgTls::VerifyFull { ca_file: None } => builder.with_platform_verifier().map_err(|error| settings(&error))?,
+        PgTls::Disable => builder.with_root_certificates(rustls::RootCertStore::empty()),
+    };
+    Ok(builder.with_no_client_auth())
+}
+
+/// Why storage could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The server cannot be reached, is starting or stopping, or has no connection to spare. Nothing is known to have happened.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
+    /// The server refused or aborted the statement.
+    #[error("the database refused: {0}")]
+    Refused(#[source] tokio_postgres::Error),
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Settings(String),
+    /// A row holds something that this version cannot read.
+    #[error("a stored value cannot be read: {0}")]
+    Corrupt(String),
+    /// A sealed value cannot be opened.
+    #[error(transparent)]
+    Sealed(#[from] common::seal::OpenError),
+    /// A migration failed.
+    #[error("migrating: {0}")]
+    Migration(#[from] refinery::Error),
+    /// Redis did not do it.
+    #[error("redis: {0}")]
+    Redis(#[from] fred::error::Error),
+}
+
+impl StorageError {
+    /// Whether the same again may go better without anybody changing anything.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, StorageError::Unavailable(_))
+    }
+
+    /// Whether a unique constraint stood in the way.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, StorageError::Refused(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
+    }
+}
+
+impl From<tokio_postgres::Error> for StorageError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let passing = |state: &SqlState| {
+            // 08: connection, 53: no resources, 57: the operator or a time-out stepped in, 40: deadlock or serialization, 55: a lock.
+            ["08", "53", "57", "40", "55"].iter().any(|class| state.code().starts_with(class))
+        };
+        match error.code() {
+            Some(state) if passing(state) => Self::Unavailable(error.to_string()),
+            Some(_) => Self::Refused(error),
+            None if error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()) => {
+                Self::Unavailable(error.to_string())
+            }
+            None => Self::Refused(error),
+        }
+    }
+}
+
+impl From<PoolError> for StorageError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(TimeoutType::Wait) => Self::Unavailable("no free connection in time".into()),
+            PoolError::Timeout(_) => Self::Unavailable("connecting took too long".into()),
+            PoolError::Closed => Self::Unavailable("the pool is closed".into()),
+            other => Self::Settings(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! License keys in stock, and the digests that make every key unique among free and sold ones.
+
+use common::license::LicenseDigest;
+use common::mode::Mode;
+use tokio_postgres::GenericClient;
+use uuid::Uuid;
+
+use super::StorageError;
+
+/// A free license key, sealed.
+#[derive(Debug, Clone)]
+pub struct FreeKey {
+    /// Names the key for good; part of what it is sealed to.
+    pub id: Uuid,
+    /// What it is a key for.
+    pub product_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The key, sealed to store, product and id.
+    pub sealed: Vec<u8>,
+}
+
+/// How many keys of a product are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Need {
+    /// The product.
+    pub product_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// How many.
+    pub count: i64,
+}
+
+/// What to do about keys that another transaction is just taking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Busy {
+    /// Take others. May find fewer than there are.
+    Skip,
+    /// Wait until it is known whether they are taken.
+    Wait,
+}
+
+/// Takes up to as many keys as needed out of the stock, oldest first.
+pub async fn take(tx: &impl GenericClient, needs: &[Need], busy: Busy) -> Result<Vec<FreeKey>, StorageError> {
+    let products: Vec<i64> = needs.iter().map(|need| need.product_id).collect();
+    let lives: Vec<bool> = needs.iter().map(|need| need.mode.is_live()).collect();
+    let counts: Vec<i64> = needs.iter().map(|need| need.count).collect();
+    let sql = match busy {
+        Busy::Skip => {
+            "with taken as materialized (
+                 select k.id from unnest($1::bigint[], $2::boolean[], $3::bigint[]) as need (product_id, live, count)
+                 cross join lateral (select id from license_keys f where f.product_id = need.product_id and f.live = need.live
+                                     order by id limit need.count for update skip locked) k)
+             delete from license_keys where id in (select id from taken) returning id, product_id, live, sealed"
+        }
+        Busy::Wait => {
+            "with taken as materialized (
+                 select k.id from unnest($1::bigint[], $2::boolean[], $3::bigint[]) as need (product_id, live, count)
+                 cross join lateral (select id from license_keys f where f.product_id = need.product_id and f.live = need.live
+                                     order by id limit need.count for update) k)
+             delete from license_keys where id in (select id from taken) returning id, product_id, live, sealed"
+        }
+    };
+    let rows = tx.query(sql, &[&products, &lives, &counts]).await?;
+    let key = |row: &tokio_postgres::Row| FreeKey {
+        id: row.get(0),
+        product_id: row.get(1),
+        mode: Mode::from_live(row.get(2)),
+        sealed: row.get(3),
+    };
+    Ok(rows.iter().map(key).collect())
+}
+
+/// Puts keys into the stock.
+pub async fn insert(tx: &impl GenericClient, keys: &[FreeKey]) -> Result<(), StorageError> {
+    let ids: Vec<Uuid> = keys.iter().map(|key| key.id).collect();
+    let products: Vec<i64> = keys.iter().map(|key| key.product_id).collect();
+    let lives: Vec<bool> = keys.iter().map(|key| key.mode.is_live()).collect();
+    let sealed: Vec<&[u8]> = keys.iter().map(|key| key.sealed.as_slice()).collect();
+    tx.execute(
+        "insert into license_keys (id, product_id, live, sealed) select * from unnest($1::uuid[], $2::bigint[], $3::boolean[], $4::bytea[])",
+        &[&ids, &products, &lives, &sealed],
+    )
+    .await?;
+    Ok(())
+}
+
+/// How many keys of a product are free.
+pub async fn count_free(client: &impl GenericClient, product_id: i64, mode: Mode) -> Result<i64, StorageError> {
+    let row =
+        client.query_one("select count(*) from license_keys where product_id = $1 and live = $2", &[&product_id, &mode.is_live()]).await?;
+    Ok(row.get(0))
+}
+
+/// How many keys each product of a store has in stock: product, mode, count.
+pub async fn levels(client: &impl GenericClient, store_id: i64) -> Result<Vec<(i64, Mode, i64)>, StorageError> {
+    let rows = client
+        .query(
+            "select k.product_id, k.live, count(*) from license_keys k join products p on p.id = k.product_id
+             where p.store_id = $1 group by 1, 2 order by 1, 2",
+            &[&store_id],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), Mode::from_live(row.get(1)), row.get(2))).collect())
+}
+
+/// A digest to be claimed.
+#[derive(Debug, Clone)]
+pub struct NewDigest<'a> {
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The digest.
+    pub digest: LicenseDigest,
+    /// The secret that made it.
+    pub secret_id: &'a str,
+}
+
+/// Claims digests. Returns those that were new; the others belong to keys that exist or existed.
+pub async fn claim_digests(tx: &impl GenericClient, digests: &[NewDigest<'_>]) -> Result<Vec<LicenseDigest>, StorageError> {
+    let stores: Vec<i64> = digests.iter().map(|new| new.store_id).collect();
+    let lives: Vec<bool> = digests.iter().map(|new| new.mode.is_live()).collect();
+    let values: Vec<&[u8]> = digests.iter().map(|new| new.digest.as_slice()).collect();
+    let secrets: Vec<&str> = digests.iter().map(|new| new.secret_id).collect();
+    let rows = tx
+        .query(
+            "insert into license_digests (store_id, live, digest, secret_id)
+             select * from unnest($1::bigint[], $2::boolean[], $3::bytea[], $4::text[]) on conflict do nothing returning digest",
+            &[&stores, &lives, &values, &secrets],
+        )
+        .await?;
+    rows.iter().map(|row| row.get::<_, &[u8]>(0).try_into().map_err(|_| StorageError::Corrupt("a license digest".into()))).collect()
+}
+
+/// Which of these digests are already claimed.
+pub async fn known_digests(
+    tx: &impl GenericClient,
+    store_id: i64,
+    mode: Mode,
+    digests: &[LicenseDigest],
+) -> Result<Vec<LicenseDigest>, StorageError> {
+    let values: Vec<&[u8]> = digests.iter().map(|digest| digest.as_slice()).collect();
+    let rows = tx
+        .query(
+            "select digest from license_digests where store_id = $1 and live = $2 and digest = any($3)",
+            &[&store_id, &mode.is_live(), &values],
+        )
+        .await?;
+    rows.iter().map(|row| row.get::<_, &[u8]>(0).try_into().map_err(|_| StorageError::Corrupt("a license digest".into()))).collect()
+}

@@ -1,0 +1,85 @@
+//! What orders sold: items, and the license keys that belong to them for good.
+
+use std::collections::HashMap;
+
+use common::cart::Sku;
+use common::ids::OrderId;
+use tokio_postgres::GenericClient;
+use uuid::Uuid;
+
+use super::StorageError;
+
+/// An item of an order.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its place in the order, from 0.
+    pub line: i32,
+    /// What.
+    pub product_id: i64,
+    /// What, as the partner calls it.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: i32,
+    /// Its license keys, in the order they were given out.
+    pub keys: Vec<SoldKey>,
+}
+
+/// A license key that is sold.
+#[derive(Debug, Clone)]
+pub struct SoldKey {
+    /// Names the key; part of what it is sealed to.
+    pub id: Uuid,
+    /// The key, sealed to store, product and id.
+    pub sealed: Vec<u8>,
+}
+
+/// Keeps the items of several orders and their keys.
+pub async fn insert(tx: &impl GenericClient, orders: &[(&OrderId, &[Item])]) -> Result<(), StorageError> {
+    let items = || orders.iter().flat_map(|(id, items)| items.iter().map(move |item| (id.as_str(), item)));
+    let ids: Vec<&str> = items().map(|(id, _)| id).collect();
+    let lines: Vec<i32> = items().map(|(_, item)| item.line).collect();
+    let products: Vec<i64> = items().map(|(_, item)| item.product_id).collect();
+    let skus: Vec<&str> = items().map(|(_, item)| item.sku.as_str()).collect();
+    let quantities: Vec<i32> = items().map(|(_, item)| item.quantity).collect();
+    let insert_items = "insert into order_items (order_id, line, product_id, sku, quantity)
+                        select * from unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[])";
+    tx.execute(insert_items, &[&ids, &lines, &products, &skus, &quantities]).await?;
+
+    let keys = || items().flat_map(|(id, item)| item.keys.iter().enumerate().map(move |(position, key)| (id, item.line, position, key)));
+    let ids: Vec<&str> = keys().map(|(id, ..)| id).collect();
+    let lines: Vec<i32> = keys().map(|(_, line, ..)| line).collect();
+    let positions: Vec<i32> = keys().map(|(_, _, position, _)| position as i32).collect();
+    let key_ids: Vec<Uuid> = keys().map(|(.., key)| key.id).collect();
+    let sealed: Vec<&[u8]> = keys().map(|(.., key)| key.sealed.as_slice()).collect();
+    let insert_keys = "insert into order_keys (order_id, line, position, license_key_id, sealed)
+                       select * from unnest($1::text[], $2::integer[], $3::integer[], $4::uuid[], $5::bytea[])";
+    tx.execute(insert_keys, &[&ids, &lines, &positions, &key_ids, &sealed]).await?;
+    Ok(())
+}
+
+/// The items of these orders with their keys, in the order they were sold.
+pub async fn of_orders(client: &impl GenericClient, ids: &[OrderId]) -> Result<HashMap<String, Vec<Item>>, StorageError> {
+    let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
+    let rows = client
+        .query(
+            "select i.order_id, i.line, i.product_id, i.sku, i.quantity, k.license_key_id, k.sealed
+             from order_items i left join order_keys k on k.order_id = i.order_id and k.line = i.line
+             where i.order_id = any($1) order by i.order_id, i.line, k.position",
+            &[&ids],
+        )
+        .await?;
+    let mut orders: HashMap<String, Vec<Item>> = HashMap::new();
+    for row in &rows {
+        let items = orders.entry(row.get(0)).or_default();
+        let line = row.get(1);
+        if items.last().is_none_or(|item| item.line != line) {
+            let sku = Sku::parse(row.get(3))
+                .map_err(|error| StorageError::Corrupt(format!("item of order {}: {error}", row.get::<_, &str>(0))))?;
+            items.push(Item { line, product_id: row.get(2), sku, quantity: row.get(4), keys: Vec::new() });
+        }
+        if let (Some(item), Some(id)) = (items.last_mut(), row.get::<_, Option<Uuid>>(5)) {
+            item.keys.push(SoldKey { id, sealed: row.get(6) });
+        }
+    }
+    Ok(orders)
+}

@@ -1,0 +1,342 @@
+//! Orders. Rows are inserted on (store, mode, reference), so that of any number of equal requests one makes the order and the rest find it.
+
+use std::time::{Duration, SystemTime};
+
+use common::fulfill::Shortage;
+use common::ids::OrderId;
+use common::mode::Mode;
+use common::order::OrderStatus;
+use tokio_postgres::{GenericClient, Row};
+
+use super::StorageError;
+
+/// The channel on which a worker says that an order which was `processing` no longer is; the payload is its id.
+pub const SETTLED_CHANNEL: &str = "order_settled";
+/// The channel on which an edge says that an order is `processing` and nobody works on it yet.
+pub const PROCESSING_CHANNEL: &str = "order_processing";
+
+/// An order to be inserted.
+#[derive(Debug, Clone)]
+pub struct NewOrderRow<'a> {
+    /// Its id.
+    pub id: &'a OrderId,
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The partner's name for it.
+    pub external_reference: &'a str,
+    /// The caller's `Idempotency-Key`.
+    pub idempotency_key: Option<&'a str>,
+    /// Digest of the request.
+    pub fingerprint: [u8; 32],
+    /// ISO 4217.
+    pub currency: Option<&'a str>,
+    /// Minor units.
+    pub total_minor: Option<i64>,
+    /// Who bought.
+    pub customer_email: &'a str,
+}
+
+/// Inserts orders as fulfilled; what they sold must follow in the same transaction. Returns the ids of those that were inserted; the
+/// reference or idempotency key of the others belongs to an order already.
+pub async fn insert_fulfilled(tx: &impl GenericClient, orders: &[NewOrderRow<'_>]) -> Result<Vec<OrderId>, StorageError> {
+    let ids: Vec<&str> = orders.iter().map(|order| order.id.as_str()).collect();
+    let stores: Vec<i64> = orders.iter().map(|order| order.store_id).collect();
+    let lives: Vec<bool> = orders.iter().map(|order| order.mode.is_live()).collect();
+    let references: Vec<&str> = orders.iter().map(|order| order.external_reference).collect();
+    let keys: Vec<Option<&str>> = orders.iter().map(|order| order.idempotency_key).collect();
+    let fingerprints: Vec<&[u8]> = orders.iter().map(|order| order.fingerprint.as_slice()).collect();
+    let currencies: Vec<Option<&str>> = orders.iter().map(|order| order.currency).collect();
+    let totals: Vec<Option<i64>> = orders.iter().map(|order| order.total_minor).collect();
+    let emails: Vec<&str> = orders.iter().map(|order| order.customer_email).collect();
+    let rows = tx
+        .query(
+            "insert into orders (id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor,
+                                 customer_email, status)
+             select *, 'fulfilled' from unnest($1::text[], $2::bigint[], $3::boolean[], $4::text[], $5::text[], $6::bytea[], $7::text[],
+                                               $8::bigint[], $9::text[])
+             on conflict do nothing returning id",
+            &[&ids, &stores, &lives, &references, &keys, &fingerprints, &currencies, &totals, &emails],
+        )
+        .await?;
+    rows.iter().map(|row| read_id(row.get(0))).collect()
+}
+
+/// Inserts one order as `processing`, with its sealed request, due at once. `false` when the reference or idempotency key belongs to an
+/// order already.
+pub async fn insert_processing(tx: &impl GenericClient, order: &NewOrderRow<'_>, sealed_request: &[u8]) -> Result<bool, StorageError> {
+    let inserted = tx
+        .execute(
+            "insert into orders (id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor,
+                                 customer_email, status, sealed_request, next_attempt_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'processing', $10, now()) on conflict do nothing",
+            &[
+                &order.id.as_str(),
+                &order.store_id,
+                &order.mode.is_live(),
+                &order.external_reference,
+                &order.idempotency_key,
+                &order.fingerprint.as_slice(),
+                &order.currency,
+                &order.total_minor,
+                &order.customer_email,
+                &sealed_request,
+            ],
+        )
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Wakes the workers for orders that are `processing`. Takes effect at the commit.
+pub async fn notify_processing(tx: &impl GenericClient) -> Result<(), StorageError> {
+    tx.execute("select pg_notify('order_processing', '')", &[]).await?;
+    Ok(())
+}
+
+/// Takes back orders that this same transaction inserted.
+pub async fn delete(tx: &impl GenericClient, ids: &[OrderId]) -> Result<(), StorageError> {
+    let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
+    tx.execute("delete from orders where id = any($1)", &[&ids]).await?;
+    Ok(())
+}
+
+/// An order as it stands.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The partner's name for it.
+    pub external_reference: Option<String>,
+    /// The caller's `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// Digest of the request.
+    pub fingerprint: Vec<u8>,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// ISO 4217.
+    pub currency: Option<String>,
+    /// Minor units.
+    pub total_minor: Option<i64>,
+    /// Who bought.
+    pub customer_email: String,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// When it was made, Unix milliseconds.
+    pub created_at_ms: u64,
+    /// When it last changed, Unix milliseconds.
+    pub updated_at_ms: u64,
+}
+
+/// Why an order came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The same code that a direct answer would have had.
+    pub code: String,
+    /// What was short, when the stock was.
+    pub shortages: Vec<Shortage>,
+}
+
+const COLUMNS: &str = "id, store_id, live, external_reference, idempotency_key, fingerprint, status, currency, total_minor, customer_email,
+                       error_code, error_detail, created_at, updated_at";
+
+fn read_id(text: &str) -> Result<OrderId, StorageError> {
+    OrderId::parse(text).map_err(|error| StorageError::Corrupt(format!("order {text:?}: {error}")))
+}
+
+fn read(row: &Row) -> Result<Order, StorageError> {
+    let id = read_id(row.get(0))?;
+    let corrupt = |what: String| StorageError::Corrupt(format!("order {id}: {what}"));
+    let millis = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let failure = match (row.get::<_, Option<String>>(10), row.get::<_, Option<&str>>(11)) {
+        (Some(code), detail) => {
+            let shortages = serde_json::from_str(detail.unwrap_or("[]")).map_err(|error| corrupt(error.to_string()))?;
+            Some(Failure { code, shortages })
+        }
+        (None, _) => None,
+    };
+    Ok(Order {
+        status: row.get::<_, &str>(6).parse().map_err(|_| corrupt(format!("status {:?}", row.get::<_, &str>(6))))?,
+        id,
+        store_id: row.get(1),
+        mode: Mode::from_live(row.get(2)),
+        external_reference: row.get(3),
+        idempotency_key: row.get(4),
+        fingerprint: row.get(5),
+        currency: row.get(7),
+        total_minor: row.get(8),
+        customer_email: row.get(9),
+        failure,
+        created_at_ms: millis(row.get(12)),
+        updated_at_ms: millis(row.get(13)),
+    })
+}
+
+/// What an order may be known by.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownBy<'a> {
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The partner's name for it.
+    pub external_reference: &'a str,
+    /// The caller's `Idempotency-Key`.
+    pub idempotency_key: Option<&'a str>,
+}
+
+/// The orders, failed ones left out, that have one of these references or idempotency keys.
+pub async fn find(client: &impl GenericClient, wanted: &[KnownBy<'_>]) -> Result<Vec<Order>, StorageError> {
+    let stores: Vec<i64> = wanted.iter().map(|known| known.store_id).collect();
+    let lives: Vec<bool> = wanted.iter().map(|known| known.mode.is_live()).collect();
+    let references: Vec<&str> = wanted.iter().map(|known| known.external_reference).collect();
+    let keys: Vec<Option<&str>> = wanted.iter().map(|known| known.idempotency_key).collect();
+    // One look-up per index: a single condition with `or` would use neither.
+    let sql = format!(
+        "with wanted as (select * from unnest($1::bigint[], $2::boolean[], $3::text[], $4::text[]) as w (store_id, live, reference, key)),
+         ids as (
+             select o.id from wanted w join orders o
+                 on o.store_id = w.store_id and o.live = w.live and o.external_reference = w.reference and o.status <> 'failed'
+             union
+             select o.id from wanted w join orders o
+                 on o.store_id = w.store_id and o.live = w.live and o.idempotency_key = w.key and o.status <> 'failed'
+                 where w.key is not null
+         )
+         select {COLUMNS} from orders where id in (select id from ids)"
+    );
+    client.query(&sql, &[&stores, &lives, &references, &keys]).await?.iter().map(read).collect()
+}
+
+/// One order of a store.
+pub async fn get(client: &impl GenericClient, store_id: i64, mode: Mode, id: &OrderId) -> Result<Option<Order>, StorageError> {
+    let sql = format!("select {COLUMNS} from orders where id = $1 and store_id = $2 and live = $3");
+    client.query_opt(&sql, &[&id.as_str(), &store_id, &mode.is_live()]).await?.as_ref().map(read).transpose()
+}
+
+/// One order of a store, locked until the transaction ends.
+pub async fn get_for_update(tx: &impl GenericClient, store_id: i64, mode: Mode, id: &OrderId) -> Result<Option<Order>, StorageError> {
+    let sql = format!("select {COLUMNS} from orders where id = $1 and store_id = $2 and live = $3 for update");
+    tx.query_opt(&sql, &[&id.as_str(), &store_id, &mode.is_live()]).await?.as_ref().map(read).transpose()
+}
+
+/// Which orders to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only with this reference.
+    pub external_reference: Option<String>,
+    /// Only in this status.
+    pub status: Option<OrderStatus>,
+    /// Only older than this one.
+    pub starting_after: Option<OrderId>,
+}
+
+/// A store's orders, newest first, at most `limit`.
+pub async fn list(client: &impl GenericClient, store_id: i64, mode: Mode, filter: &Filter, limit: i64) -> Result<Vec<Order>, StorageError> {
+    let sql = format!(
+        "select {COLUMNS} from orders where store_id = $1 and live = $2
+           and ($3::text is null or external_reference = $3) and ($4::text is null or status = $4)
+           and ($5::text is null or id < $5 collate \"C\") order by id desc limit $6"
+    );
+    let (reference, status) = (filter.external_reference.as_deref(), filter.status.map(OrderStatus::as_str));
+    let after = filter.starting_after.as_ref().map(OrderId::as_str);
+    client.query(&sql, &[&store_id, &mode.is_live(), &reference, &status, &after, &limit]).await?.iter().map(read).collect()
+}
+
+/// Moves an order on. Its request, if it still had one, is forgotten.
+pub async fn set_status(tx: &impl GenericClient, ids: &[OrderId], status: OrderStatus) -> Result<(), StorageError> {
+    let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
+    tx.execute(
+        "update orders set status = $2, sealed_request = null, next_attempt_at = null, starts = 0, updated_at = now() where id = any($1)",
+        &[&ids, &status.as_str()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends an order as failed, which frees its reference.
+pub async fn fail(tx: &impl GenericClient, id: &OrderId, failure: &Failure) -> Result<(), StorageError> {
+    let detail = serde_json::to_string(&failure.shortages).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    tx.execute(
+        "update orders set status = 'failed', error_code = $2, error_detail = $3, sealed_request = null, next_attempt_at = null,
+                starts = 0, updated_at = now() where id = $1",
+        &[&id.as_str(), &failure.code, &detail],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Tells the edges that this order is no longer `processing`. Takes effect at the commit.
+pub async fn notify_settled(tx: &impl GenericClient, ids: &[OrderId]) -> Result<(), StorageError> {
+    let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
+    tx.execute("select pg_notify('order_settled', id) from unnest($1::text[]) as settled (id)", &[&ids]).await?;
+    Ok(())
+}
+
+/// An order that is to be completed.
+#[derive(Debug, Clone)]
+pub struct ProcessingOrder {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The request, sealed to the order's id.
+    pub sealed_request: Vec<u8>,
+    /// Starts that have not ended in an orderly way, this one included.
+    pub starts: i32,
+}
+
+/// Claims up to `limit` orders that are `processing` and due: counts a start and sets the time of the next one, `retry_after` away and
+/// doubling with each start. Commit this before working on them, so that an order which kills its worker is known by its count.
+pub async fn claim_due(client: &impl GenericClient, limit: i64, retry_after: Duration) -> Result<Vec<ProcessingOrder>, StorageError> {
+    let rows = client
+        .query(
+            "update orders set starts = starts + 1,
+                    next_attempt_at = now() + make_interval(secs => $2 * power(2, least(starts, 6)))
+             where id in (select id from orders where status = 'processing' and next_attempt_at <= now()
+                          order by next_attempt_at limit $1 for update skip locked)
+             returning id, store_id, live, sealed_request, starts",
+            &[&limit, &retry_after.as_secs_f64()],
+        )
+        .await?;
+    let read = |row: &Row| {
+        Ok(ProcessingOrder {
+            id: read_id(row.get(0))?,
+            store_id: row.get(1),
+            mode: Mode::from_live(row.get(2)),
+            sealed_request: row.get::<_, Option<Vec<u8>>>(3).unwrap_or_default(),
+            starts: row.get(4),
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Says that a start ended in an orderly way although the order could not be completed: it does not count against the order.
+pub async fn forgive_start(client: &impl GenericClient, ids: &[OrderId]) -> Result<(), StorageError> {
+    let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
+    client.execute("update orders set starts = greatest(starts - 1, 0) where id = any($1) and status = 'processing'", &[&ids]).await?;
+    Ok(())
+}
+
+/// Of these orders, the ones that are still `processing`, locked until the transaction ends. Those that another worker holds are left out.
+pub async fn lock_processing(tx: &impl GenericClient, ids: &[OrderId]) -> Result<Vec<Order>, StorageError> {
+    let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
+    let sql = format!("select {COLUMNS} from orders where id = any($1) and status = 'processing' order by id for update skip locked");
+    tx.query(&sql, &[&ids]).await?.iter().map(read).collect()
+}
+
+/// How many orders are `processing`, and the age of the oldest in seconds.
+pub async fn processing_backlog(client: &impl GenericClient) -> Result<(i64, f64), StorageError> {
+    let row = client
+        .query_one(
+            "select count(*), coalesce(extract(epoch from now() - min(created_at)), 0)::double precision from orders where status = 'processing'",
+            &[],
+        )
+        .await?;
+    Ok((row.get(0), row.get(1)))
+}

@@ -1,0 +1,146 @@
+//! Products, their prices, and where their license keys come from.
+
+use common::cart::Sku;
+use common::license::Pattern;
+use common::money::Currency;
+use tokio_postgres::{GenericClient, Row};
+
+use super::changes::{self, ChangeKind};
+use super::{Pg, StorageError};
+
+/// Where a product's license keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Imported, until there are none left.
+    Pool,
+    /// Made when sold.
+    Generator(Pattern),
+}
+
+/// Something a store sells.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// Internal id.
+    pub id: i64,
+    /// Whose.
+    pub store_id: i64,
+    /// The partner's name for it.
+    pub sku: Sku,
+    /// The name people read.
+    pub name: String,
+    /// Where its license keys come from.
+    pub source: Source,
+}
+
+/// What one piece costs, minor units.
+pub type Price = (Currency, i64);
+
+fn read(row: &Row) -> Result<Product, StorageError> {
+    let corrupt = |error: &dyn std::fmt::Display| StorageError::Corrupt(format!("product {}: {error}", row.get::<_, i64>(0)));
+    let source = match row.get::<_, Option<&str>>(4) {
+        None => Source::Pool,
+        Some(pattern) => Source::Generator(Pattern::parse(pattern).map_err(|error| corrupt(&error))?),
+    };
+    let sku = Sku::parse(row.get(2)).map_err(|error| corrupt(&error))?;
+    Ok(Product { id: row.get(0), store_id: row.get(1), sku, name: row.get(3), source })
+}
+
+/// Makes a product with its prices. A SKU that the store already has is a unique violation.
+pub async fn create(pg: &Pg, store_id: i64, sku: &Sku, name: &str, source: &Source, prices: &[Price]) -> Result<Product, StorageError> {
+    let (kind, pattern) = match source {
+        Source::Pool => ("pool", None),
+        Source::Generator(pattern) => ("generator", Some(pattern.as_str())),
+    };
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    let row = tx
+        .query_one(
+            "insert into products (store_id, sku, name, source, pattern) values ($1, $2, $3, $4, $5)
+             returning id, store_id, sku, name, pattern",
+            &[&store_id, &sku.as_str(), &name, &kind, &pattern],
+        )
+        .await?;
+    let product = read(&row)?;
+    upsert_prices(&*tx, product.id, prices).await?;
+    changes::record(&*tx, ChangeKind::Catalogue, store_id).await?;
+    tx.commit().await?;
+    Ok(product)
+}
+
+/// Sets the price in each of these currencies; others stay as they are.
+pub async fn set_prices(pg: &Pg, product: &Product, prices: &[Price]) -> Result<(), StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    upsert_prices(&*tx, product.id, prices).await?;
+    changes::record(&*tx, ChangeKind::Catalogue, product.store_id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn upsert_prices(tx: &impl GenericClient, product_id: i64, prices: &[Price]) -> Result<(), StorageError> {
+    let currencies: Vec<&str> = prices.iter().map(|(currency, _)| currency.as_str()).collect();
+    let amounts: Vec<i64> = prices.iter().map(|&(_, amount_minor)| amount_minor).collect();
+    tx.execute(
+        "insert into prices (product_id, currency, amount_minor) select $1, * from unnest($2::text[], $3::bigint[])
+         on conflict (product_id, currency) do update set amount_minor = excluded.amount_minor",
+        &[&product_id, &currencies, &amounts],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The products of these pairs of store and SKU, in no order; those that do not exist are left out.
+pub async fn find(client: &impl GenericClient, wanted: &[(i64, &str)]) -> Result<Vec<Product>, StorageError> {
+    let stores: Vec<i64> = wanted.iter().map(|&(store_id, _)| store_id).collect();
+    let skus: Vec<&str> = wanted.iter().map(|&(_, sku)| sku).collect();
+    let rows = client
+        .query(
+            "select p.id, p.store_id, p.sku, p.name, p.pattern
+             from unnest($1::bigint[], $2::text[]) as wanted (store_id, sku) join products p using (store_id, sku)",
+            &[&stores, &skus],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// A product and all its prices.
+pub type Priced = (Product, Vec<Price>);
+
+/// A store's products with their prices, by SKU.
+pub async fn of_store(client: &impl GenericClient, store_id: i64) -> Result<Vec<Priced>, StorageError> {
+    let rows = client
+        .query(
+            "select p.id, p.store_id, p.sku, p.name, p.pattern, c.currency, c.amount_minor
+             from products p left join prices c on c.product_id = p.id where p.store_id = $1 order by p.sku, c.currency",
+            &[&store_id],
+        )
+        .await?;
+    group(&rows)
+}
+
+/// Every store's products with their prices.
+pub async fn all(client: &impl GenericClient) -> Result<Vec<Priced>, StorageError> {
+    let rows = client
+        .query(
+            "select p.id, p.store_id, p.sku, p.name, p.pattern, c.currency, c.amount_minor
+             from products p left join prices c on c.product_id = p.id order by p.id, c.currency",
+            &[],
+        )
+        .await?;
+    group(&rows)
+}
+
+fn group(rows: &[Row]) -> Result<Vec<Priced>, StorageError> {
+    let mut products: Vec<Priced> = Vec::new();
+    for row in rows {
+        if products.last().is_none_or(|(product, _)| product.id != row.get::<_, i64>(0)) {
+            products.push((read(row)?, Vec::new()));
+        }
+        if let (Some((product, prices)), Some(currency)) = (products.last_mut(), row.get::<_, Option<&str>>(5)) {
+            let currency =
+                Currency::parse(currency).map_err(|error| StorageError::Corrupt(format!("price of product {}: {error}", product.id)))?;
+            prices.push((currency, row.get(6)));
+        }
+    }
+    Ok(products)
+}

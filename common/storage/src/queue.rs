@@ -1,0 +1,168 @@
+//! The queue: a Redis stream that carries questions from edges to workers, and an apalis backend that reads it. Everything in it may be
+//! lost at any moment; what must not be lost is a row in Postgres. Entries are opaque (and sealed) here.
+//!
+//! [`Producer`] writes; [`reader`] keeps reading whatever happens to Redis; [`backend`] hands batches to apalis; [`settle`] takes done
+//! entries out of the stream.
+
+pub mod backend;
+pub mod reader;
+pub mod settle;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fred::clients::Client;
+use fred::interfaces::{ClientLike, StreamsInterface};
+use fred::types::{CustomCommand, Value};
+
+use crate::StorageError;
+use crate::redis::fail_fast;
+
+/// The consumer group that all workers share.
+pub(crate) const GROUP: &str = "workers";
+/// The one field of every entry.
+const FIELD: &str = "p";
+
+/// The stream of one kind of job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueName {
+    key: Arc<str>,
+    job: &'static str,
+}
+
+impl QueueName {
+    /// The stream of `job` under the installation's prefix.
+    pub fn new(prefix: &str, job: &'static str) -> Self {
+        Self { key: format!("{prefix}:queue:{job}").into(), job }
+    }
+
+    /// The Redis key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The job's name, for metrics and logs.
+    pub fn job(&self) -> &'static str {
+        self.job
+    }
+}
+
+/// One entry, as a reader got it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Redis' id of the entry: `milliseconds-sequence` by Redis' clock.
+    pub id: String,
+    /// What the producer gave.
+    pub payload: Vec<u8>,
+    /// Whether another worker, or this one, was given it before and did not settle it.
+    pub redelivered: bool,
+    /// How long it has been in the queue, in milliseconds by Redis' clock.
+    pub age_ms: u64,
+}
+
+/// Puts entries into a queue.
+#[derive(Clone)]
+pub struct Producer {
+    client: Client,
+    queue: QueueName,
+}
+
+impl Producer {
+    /// A producer over a connection that others may share.
+    pub fn new(client: Client, queue: QueueName) -> Self {
+        Self { client, queue }
+    }
+
+    /// Adds an entry. Fails at once when Redis is not connected; after a failure it is unknown whether the entry was added.
+    pub async fn push(&self, payload: &[u8]) -> Result<(), StorageError> {
+        let fields = vec![(FIELD, Value::Bytes(bytes::Bytes::copy_from_slice(payload)))];
+        let _id: Value = self.client.with_options(&fail_fast()).xadd(self.queue.key(), false, None, "*", fields).await?;
+        Ok(())
+    }
+
+    /// How many entries are in the queue, waiting or being worked on.
+    pub async fn depth(&self) -> Result<u64, StorageError> {
+        Ok(self.client.with_options(&fail_fast()).xlen(self.queue.key()).await?)
+    }
+
+    /// Whether there is a connection to Redis just now.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+}
+
+/// Ids of the entries that this process has been given and has not settled. They are renewed until they are, and never taken twice.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InFlight(Arc<Mutex<HashSet<String>>>);
+
+impl InFlight {
+    /// Adds an id. `false` when it was there already.
+    fn insert(&self, id: &str) -> bool {
+        self.lock().insert(id.to_owned())
+    }
+
+    fn remove(&self, ids: &[String]) {
+        let mut set = self.lock();
+        for id in ids {
+            set.remove(id);
+        }
+    }
+
+    fn snapshot(&self) -> Vec<String> {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Redis' clock, as seen from here: what judges the age of entries, so that no two machines' clocks need to agree.
+#[derive(Debug)]
+pub(crate) struct ServerClock {
+    started: Instant,
+    /// Unix milliseconds by Redis' clock at `started`.
+    offset_ms: AtomicI64,
+}
+
+impl ServerClock {
+    fn new() -> Self {
+        Self { started: Instant::now(), offset_ms: AtomicI64::new(0) }
+    }
+
+    /// Asks Redis for the time.
+    async fn sync(&self, client: &Client) -> Result<(), StorageError> {
+        let asked_at = self.started.elapsed();
+        let (seconds, micros): (i64, i64) =
+            client.custom(CustomCommand::new_static("TIME", None::<u16>, false), Vec::<Value>::new()).await?;
+        // The answer was true somewhere between asking and now.
+        let halfway = asked_at + (self.started.elapsed() - asked_at) / 2;
+        self.offset_ms.store(seconds * 1_000 + micros / 1_000 - halfway.as_millis() as i64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn age_ms(&self, entry_id: &str) -> u64 {
+        let added_ms: i64 = entry_id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
+        let now_ms = self.offset_ms.load(Ordering::Relaxed) + self.started.elapsed().as_millis() as i64;
+        u64::try_from(now_ms - added_ms).unwrap_or(0)
+    }
+}
+
+/// How a queue is read.
+#[derive(Debug, Clone)]
+pub struct ReaderSettings {
+    /// How long an entry may lie unrenewed before another worker takes it.
+    pub pickup_idle: Duration,
+    /// How often entries in work are renewed.
+    pub renew: Duration,
+    /// The most jobs in one batch.
+    pub batch_jobs_max: usize,
+    /// Unique for every start of a worker.
+    pub consumer: String,
+}

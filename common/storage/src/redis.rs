@@ -1,0 +1,87 @@
+//! Redis connections with the settings that they need: without them fred waits for ever, gives up reconnecting, sends commands twice
+//! and drops messages.
+
+use std::time::Duration;
+
+use fred::clients::{Client, SubscriberClient};
+use fred::interfaces::{ClientLike, EventInterface};
+use fred::prelude::{Builder, Config, ReconnectPolicy};
+use fred::types::config::{ConnectionConfig, PerformanceConfig, TcpConfig, UnresponsiveConfig};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::StorageError;
+
+/// How to reach Redis.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// `redis://` or `rediss://`
+    pub url: SecretString,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a command that does not block may take.
+    pub command_timeout: Duration,
+}
+
+/// The replies of thousands of waiters may arrive in one read; fred drops what does not fit here.
+const BROADCAST_CAPACITY: usize = 65_536;
+
+fn builder(settings: &RedisSettings, command_timeout: Duration) -> Result<Builder, StorageError> {
+    let config = Config::from_url(settings.url.expose_secret()).map_err(|error| StorageError::Settings(format!("redis.url: {error}")))?;
+    let mut builder = Builder::from_config(config);
+    // For ever, from 50 ms up to half a second apart.
+    builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 500, 2));
+    builder.set_performance_config(PerformanceConfig {
+        default_command_timeout: command_timeout,
+        broadcast_channel_capacity: BROADCAST_CAPACITY,
+        ..PerformanceConfig::default()
+    });
+    builder.set_connection_config(ConnectionConfig {
+        connection_timeout: settings.connect_timeout,
+        internal_command_timeout: settings.command_timeout,
+        // A command that may have been executed is never sent again by itself.
+        max_command_attempts: 1,
+        max_command_buffer_len: 16_384,
+        reconnect_on_auth_error: true,
+        unresponsive: UnresponsiveConfig {
+            max_timeout: Some(command_timeout + Duration::from_secs(1)),
+            interval: Duration::from_millis(500),
+        },
+        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+        ..ConnectionConfig::default()
+    });
+    Ok(builder)
+}
+
+/// A client for ordinary commands. It connects in the background and reconnects for ever; commands fail at once while it is not connected.
+pub fn client(settings: &RedisSettings) -> Result<Client, StorageError> {
+    let client = builder(settings, settings.command_timeout)?.build()?;
+    start(&client);
+    Ok(client)
+}
+
+/// A client for reads that block for up to `block`, on a connection of its own.
+pub fn blocking_client(settings: &RedisSettings, block: Duration) -> Result<Client, StorageError> {
+    let client = builder(settings, block + settings.command_timeout)?.build()?;
+    start(&client);
+    Ok(client)
+}
+
+/// A client that subscribes. Whoever uses it sees to it that it does so again after a reconnect.
+pub fn subscriber(settings: &RedisSettings) -> Result<SubscriberClient, StorageError> {
+    let client = builder(settings, settings.command_timeout)?.build_subscriber_client()?;
+    start(&client);
+    Ok(client)
+}
+
+fn start(client: &(impl ClientLike + EventInterface)) {
+    client.connect();
+    client.on_error(|(error, _)| async move {
+        tracing::debug!(%error, "redis connection");
+        Ok(())
+    });
+}
+
+/// Options that make a command fail at once when there is no connection, instead of waiting for one.
+pub(crate) fn fail_fast() -> fred::types::config::Options {
+    fred::types::config::Options { fail_fast: true, max_attempts: Some(1), ..fred::types::config::Options::default() }
+}

@@ -1,0 +1,176 @@
+//! Replies: what a worker answers to the edge that asked, over Redis' pub/sub. A reply is a hint. A lost one is a late answer, never a
+//! lost order, since whoever waits asks Postgres in the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::job::{REPLY_MAX_BYTES, Reply};
+use common::seal::Sealer;
+use dashmap::DashMap;
+use fred::clients::{Client, SubscriberClient};
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use tokio::sync::{broadcast, oneshot};
+use uuid::Uuid;
+
+use crate::StorageError;
+use crate::redis::{self, RedisSettings, fail_fast};
+use crate::revocations;
+
+/// What replies are sealed to.
+const PLACE: &[u8] = b"reply";
+const SUBSCRIBE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+const SUBSCRIBE_BACKOFF: Duration = Duration::from_millis(100);
+
+/// The worker's side.
+#[derive(Clone)]
+pub struct Replier {
+    client: Client,
+    sealer: Arc<Sealer>,
+}
+
+impl Replier {
+    /// A replier over a connection that others may share.
+    pub fn new(client: Client, sealer: Arc<Sealer>) -> Self {
+        Self { client, sealer }
+    }
+
+    /// Whether a reply is small enough to be sent whole.
+    pub fn fits(reply: &Reply) -> bool {
+        serde_json::to_vec(reply).is_ok_and(|json| json.len() <= REPLY_MAX_BYTES)
+    }
+
+    /// Sends a reply to an edge. When Redis does not take it, that is all right too.
+    pub async fn send(&self, channel: &str, reply: &Reply) -> Result<(), StorageError> {
+        let json = serde_json::to_vec(reply).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+        let sealed = bytes::Bytes::from(self.sealer.seal(PLACE, &json));
+        let _receivers: i64 = self.client.with_options(&fail_fast()).publish(channel, sealed).await?;
+        Ok(())
+    }
+}
+
+/// The edge's side: one subscription for its own replies and for revocations.
+#[derive(Clone)]
+pub struct Inbox {
+    client: SubscriberClient,
+    channel: Arc<str>,
+    waiting: Arc<DashMap<Uuid, oneshot::Sender<Reply>>>,
+}
+
+/// Somebody waiting for a reply. Dropping it stops the waiting.
+pub struct Waiter {
+    id: Uuid,
+    reply: oneshot::Receiver<Reply>,
+    waiting: Arc<DashMap<Uuid, oneshot::Sender<Reply>>>,
+}
+
+impl Inbox {
+    /// Subscribes for the edge of this id, and does so again after every reconnect.
+    pub fn start(
+        settings: &RedisSettings,
+        prefix: &str,
+        edge_id: &str,
+        sealer: Arc<Sealer>,
+        revoked: impl Fn(i64) + Send + Sync + 'static,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), StorageError> {
+        let client = redis::subscriber(settings)?;
+        let channel: Arc<str> = format!("{prefix}:replies:{edge_id}").into();
+        let inbox = Self { client: client.clone(), channel: channel.clone(), waiting: Arc::default() };
+        let (waiting, revocations) = (inbox.waiting.clone(), revocations::channel(prefix));
+        let mut messages = client.message_rx();
+        let subscribing = tokio::spawn(keep_subscribed(client, vec![channel.to_string(), revocations.clone()]));
+        let task = tokio::spawn(async move {
+            let _abort = tokio_util::task::AbortOnDropHandle::new(subscribing);
+            loop {
+                let message = match messages.recv().await {
+                    Ok(message) => message,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "replies came faster than they were read");
+                        continue;
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                if message.channel == revocations {
+                    match message.value.as_i64() {
+                        Some(key_id) => revoked(key_id),
+                        None => tracing::warn!("a revocation that cannot be read"),
+                    }
+                } else if let Some(sealed) = message.value.as_bytes() {
+                    deliver(&waiting, &sealer, sealed);
+                }
+            }
+        });
+        Ok((inbox, task))
+    }
+
+    /// The channel that replies must be sent to.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Begins to wait for the reply to this job.
+    pub fn wait_for(&self, id: Uuid) -> Waiter {
+        let (sender, reply) = oneshot::channel();
+        self.waiting.insert(id, sender);
+        Waiter { id, reply, waiting: self.waiting.clone() }
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether there is a connection just now.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+}
+
+/// Subscribes, and again after every reconnect. Now and then for no reason at all: subscribing twice is harmless, not being subscribed
+/// is not, and nobody would notice.
+async fn keep_subscribed(client: SubscriberClient, channels: Vec<String>) {
+    let mut reconnects = client.reconnect_rx();
+    loop {
+        let wait = match client.subscribe(channels.clone()).await {
+            Ok(()) => SUBSCRIBE_AGAIN_AFTER,
+            Err(error) => {
+                tracing::debug!(%error, "subscribing");
+                SUBSCRIBE_BACKOFF
+            }
+        };
+        // A reconnect, a missed one, or time: all mean the same.
+        let _ = tokio::time::timeout(wait, reconnects.recv()).await;
+    }
+}
+
+fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Reply>>, sealer: &Sealer, sealed: &[u8]) {
+    let reply = match sealer.open(PLACE, sealed) {
+        Ok(json) => serde_json::from_slice::<Reply>(&json).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match reply {
+        Ok(reply) => {
+            // Nobody waits any more when the reply is late.
+            if let Some((_, sender)) = waiting.remove(&reply.id) {
+                let _ = sender.send(reply);
+            }
+        }
+        Err(error) => tracing::warn!(error, "a reply that cannot be read"),
+    }
+}
+
+impl Waiter {
+    /// The reply, whenever it comes.
+    pub async fn reply(&mut self) -> Reply {
+        match (&mut self.reply).await {
+            Ok(reply) => reply,
+            // The sender is only dropped by this waiter's own end.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.waiting.remove(&self.id);
+    }
+}
