@@ -8,4 +8,4 @@ pub mod redis;
 pub mod replies;
 pub mod revocations;
 
-pub use pg::{Pg, PgSettings, StorageError};
+pub use pg::{Pg, StorageError};

@@ -15,52 +15,20 @@ pub mod products;
 pub mod stores;
 pub mod usage;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::PostgresTls;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::BuilderVerifierExt;
-use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use deadpool_postgres::{Client, Transaction};
-
-/// How to reach Postgres.
-#[derive(Debug, Clone)]
-pub struct PgSettings {
-    /// `postgres://user:password@host:port/database`
-    pub url: SecretString,
-    /// Whether connections are encrypted and the server's name is verified.
-    pub tls: PgTls,
-    /// The most connections at once, the listener's not counted.
-    pub connections_max: usize,
-    /// How long a new connection may take.
-    pub connect_timeout: Duration,
-    /// How long to wait for a free connection of the pool.
-    pub checkout_timeout: Duration,
-    /// How long one statement may run; the server ends it then.
-    pub statement_timeout: Duration,
-    /// What the server calls us in `pg_stat_activity`.
-    pub application_name: &'static str,
-}
-
-/// How connections to Postgres are protected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PgTls {
-    /// Not at all: for a server on the same machine.
-    Disable,
-    /// Encrypted, the certificate and host name verified against the platform's roots or a file of PEM certificates.
-    VerifyFull {
-        /// Roots to trust instead of the platform's.
-        ca_file: Option<PathBuf>,
-    },
-}
 
 /// A pool of connections and what is known about the server's health.
 #[derive(Clone)]
@@ -72,13 +40,14 @@ pub struct Pg {
 }
 
 impl Pg {
-    /// Prepares a pool. Connects to nothing yet, so that a process can start before its database.
-    pub fn new(settings: &PgSettings) -> Result<Self, StorageError> {
+    /// Prepares a pool. Connects to nothing yet, so that a process can start before its database. `application_name` is what the
+    /// server calls us in `pg_stat_activity`.
+    pub fn new(settings: &config::Postgres, application_name: &str) -> Result<Self, StorageError> {
         let mut config: tokio_postgres::Config =
-            settings.url.expose_secret().parse().map_err(|error| StorageError::Settings(format!("postgres.url: {error}")))?;
+            settings.url.expose().parse().map_err(|error| StorageError::Settings(format!("postgres.url: {error}")))?;
         let options = config.get_options().unwrap_or_default().to_owned();
         config
-            .application_name(settings.application_name)
+            .application_name(application_name)
             .connect_timeout(settings.connect_timeout)
             .tcp_user_timeout(settings.statement_timeout)
             .keepalives_idle(Duration::from_secs(5))
@@ -88,8 +57,11 @@ impl Pg {
                 "-c statement_timeout={0} -c idle_in_transaction_session_timeout={0} -c TimeZone=UTC {options}",
                 settings.statement_timeout.as_millis(),
             ))
-            .ssl_mode(if settings.tls == PgTls::Disable { SslMode::Disable } else { SslMode::Require });
-        let tls = MakeRustlsConnect::new(tls_config(&settings.tls)?);
+            .ssl_mode(match settings.tls {
+                PostgresTls::Disable => SslMode::Disable,
+                PostgresTls::VerifyFull => SslMode::Require,
+            });
+        let tls = MakeRustlsConnect::new(tls_config(settings)?);
         let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let timeouts = Timeouts {
             wait: Some(settings.checkout_timeout),
@@ -148,25 +120,27 @@ pub struct PoolStatus {
     pub waiting: usize,
 }
 
-fn tls_config(tls: &PgTls) -> Result<rustls::ClientConfig, StorageError> {
+/// The server's certificate and name are always verified, against the platform's roots or the file's.
+fn tls_config(settings: &config::Postgres) -> Result<rustls::ClientConfig, StorageError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let settings = |error: &dyn std::fmt::Display| StorageError::Settings(format!("postgres.tls_ca_file: {error}"));
+    let unusable = |error: &dyn std::fmt::Display| StorageError::Settings(format!("postgres.tls_ca_file: {error}"));
     let builder =
-        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| settings(&error))?;
-    let builder = match tls {
-        PgTls::VerifyFull { ca_file: Some(path) } => {
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| unusable(&error))?;
+    let builder = match (settings.tls, &settings.tls_ca_file) {
+        // Never used, so the machine need not have any roots.
+        (PostgresTls::Disable, _) => builder.with_root_certificates(rustls::RootCertStore::empty()),
+        (PostgresTls::VerifyFull, Some(path)) => {
             let mut roots = rustls::RootCertStore::empty();
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| settings(&error))?;
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))?;
             for certificate in certificates {
-                roots.add(certificate.map_err(|error| settings(&error))?).map_err(|error| settings(&error))?;
+                roots.add(certificate.map_err(|error| unusable(&error))?).map_err(|error| unusable(&error))?;
             }
             if roots.is_empty() {
-                return Err(settings(&"holds no certificate"));
+                return Err(unusable(&"holds no certificate"));
             }
             builder.with_root_certificates(roots)
         }
-        PgTls::VerifyFull { ca_file: None } => builder.with_platform_verifier().map_err(|error| settings(&error))?,
-        PgTls::Disable => builder.with_root_certificates(rustls::RootCertStore::empty()),
+        (PostgresTls::VerifyFull, None) => builder.with_platform_verifier().map_err(|error| unusable(&error))?,
     };
     Ok(builder.with_no_client_auth())
 }

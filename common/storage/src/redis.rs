@@ -7,26 +7,14 @@ use fred::clients::{Client, SubscriberClient};
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::prelude::{Builder, Config, ReconnectPolicy};
 use fred::types::config::{ConnectionConfig, PerformanceConfig, TcpConfig, UnresponsiveConfig};
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::StorageError;
-
-/// How to reach Redis.
-#[derive(Debug, Clone)]
-pub struct RedisSettings {
-    /// `redis://` or `rediss://`
-    pub url: SecretString,
-    /// How long connecting may take.
-    pub connect_timeout: Duration,
-    /// How long a command that does not block may take.
-    pub command_timeout: Duration,
-}
 
 /// The replies of thousands of waiters may arrive in one read; fred drops what does not fit here.
 const BROADCAST_CAPACITY: usize = 65_536;
 
-fn builder(settings: &RedisSettings, command_timeout: Duration) -> Result<Builder, StorageError> {
-    let config = Config::from_url(settings.url.expose_secret()).map_err(|error| StorageError::Settings(format!("redis.url: {error}")))?;
+fn builder(settings: &config::Redis, command_timeout: Duration) -> Result<Builder, StorageError> {
+    let config = Config::from_url(settings.url.expose()).map_err(|error| StorageError::Settings(format!("redis.url: {error}")))?;
     let mut builder = Builder::from_config(config);
     // For ever, from 50 ms up to half a second apart.
     builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 500, 2));
@@ -53,21 +41,21 @@ fn builder(settings: &RedisSettings, command_timeout: Duration) -> Result<Builde
 }
 
 /// A client for ordinary commands. It connects in the background and reconnects for ever; commands fail at once while it is not connected.
-pub fn client(settings: &RedisSettings) -> Result<Client, StorageError> {
+pub fn client(settings: &config::Redis) -> Result<Client, StorageError> {
     let client = builder(settings, settings.command_timeout)?.build()?;
     start(&client);
     Ok(client)
 }
 
 /// A client for reads that block for up to `block`, on a connection of its own.
-pub fn blocking_client(settings: &RedisSettings, block: Duration) -> Result<Client, StorageError> {
+pub fn blocking_client(settings: &config::Redis, block: Duration) -> Result<Client, StorageError> {
     let client = builder(settings, block + settings.command_timeout)?.build()?;
     start(&client);
     Ok(client)
 }
 
 /// A client that subscribes. Whoever uses it sees to it that it does so again after a reconnect.
-pub fn subscriber(settings: &RedisSettings) -> Result<SubscriberClient, StorageError> {
+pub fn subscriber(settings: &config::Redis) -> Result<SubscriberClient, StorageError> {
     let client = builder(settings, settings.command_timeout)?.build_subscriber_client()?;
     start(&client);
     Ok(client)

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, oneshot};
 use uuid::Uuid;
 
 use crate::StorageError;
-use crate::redis::{self, RedisSettings, fail_fast};
+use crate::redis::{self, fail_fast};
 use crate::revocations;
 
 /// What replies are sealed to.
@@ -66,7 +66,7 @@ pub struct Waiter {
 impl Inbox {
     /// Subscribes for the edge of this id, and does so again after every reconnect.
     pub fn start(
-        settings: &RedisSettings,
+        settings: &config::Redis,
         prefix: &str,
         edge_id: &str,
         sealer: Arc<Sealer>,

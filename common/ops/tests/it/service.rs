@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use crate::{eventually, get};
 
-/// How the child behaves: `calm`, `stubborn` (does not stop when asked) or `crashing` (once).
+/// How the child behaves: `calm`, `stubborn` (does not stop when asked), `crashing` (once) or
+/// `silent` (crashing, with the log turned off).
 const MOOD: &str = "OPS_TEST_MOOD";
 
 #[test]
@@ -28,7 +29,7 @@ fn the_service() {
 
 #[tokio::main]
 async fn live(mood: String) -> anyhow::Result<()> {
-    log::init(log::Format::Json, "info")?;
+    log::init(log::Format::Json, if mood == "silent" { "off" } else { "info" })?;
     let metrics = Metrics::new("service", &[("version", env!("CARGO_PKG_VERSION"))])?;
     log::install_panic_hook(metrics.panics_total());
     let asked_to_stop = shutdown::on_signals().context("cannot listen for signals")?;
@@ -44,7 +45,7 @@ async fn live(mood: String) -> anyhow::Result<()> {
     let mut runs = 0;
     tasks.spawn_supervised("work", backoff, move |token| {
         runs += 1;
-        let crash = mood == "crashing" && runs == 1;
+        let crash = (mood == "crashing" || mood == "silent") && runs == 1;
         let stubborn = mood == "stubborn";
         let working = working.clone();
         async move {
@@ -75,7 +76,14 @@ struct Service {
 struct Remains {
     code: Option<i32>,
     stdout: String,
-    log: Vec<Value>,
+    stderr: String,
+}
+
+impl Remains {
+    /// Standard error, of which every line must be a JSON object.
+    fn log(&self) -> Vec<Value> {
+        self.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
 }
 
 impl Service {
@@ -115,8 +123,7 @@ impl Service {
         });
         self.child.stdout.take().expect("stdout").read_to_string(&mut stdout).expect("read");
         self.child.stderr.take().expect("stderr").read_to_string(&mut stderr).expect("read");
-        let log = stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
-        Remains { code: code.and_then(|status| status.code()), stdout, log }
+        Remains { code: code.and_then(|status| status.code()), stdout, stderr }
     }
 }
 
@@ -136,7 +143,8 @@ fn one_signal_ends_it_cleanly() {
         let remains = service.remains();
         assert_eq!(remains.code, Some(0));
         assert!(!remains.stdout.contains('{'), "logs do not go to standard output: {}", remains.stdout);
-        let asked = remains.log.iter().find(|line| line["signal"] == format!("SIG{signal}")).expect("the signal is logged");
+        let log = remains.log();
+        let asked = log.iter().find(|line| line["signal"] == format!("SIG{signal}")).expect("the signal is logged");
         let time = asked["timestamp"].as_str().expect("a timestamp");
         assert!(time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
         assert_eq!((&asked["level"], &asked["target"]), (&Value::from("INFO"), &Value::from("ops::shutdown")));
@@ -163,10 +171,20 @@ fn a_panic_is_one_line_one_count_and_one_restart() {
     service.signal("TERM");
     let remains = service.remains();
     assert_eq!(remains.code, Some(0));
-    let panics: Vec<_> = remains.log.iter().filter(|line| line["message"] == "panicked").collect();
-    assert_eq!(panics.len(), 1, "{:?}", remains.log);
+    let log = remains.log();
+    let panics: Vec<_> = log.iter().filter(|line| line["message"] == "panicked").collect();
+    assert_eq!(panics.len(), 1, "{log:?}");
     assert_eq!(panics[0]["panic"], "crashing, as asked");
     assert!(panics[0]["location"].as_str().is_some_and(|location| location.contains("service.rs:")), "{}", panics[0]);
-    let restarts: Vec<_> = remains.log.iter().filter(|line| line["task"] == "work").collect();
-    assert_eq!((restarts.len(), &restarts[0]["outcome"]), (1, &Value::from("panicked")), "{:?}", remains.log);
+    let restarts: Vec<_> = log.iter().filter(|line| line["task"] == "work").collect();
+    assert_eq!((restarts.len(), &restarts[0]["outcome"]), (1, &Value::from("panicked")), "{log:?}");
+}
+
+#[test]
+fn a_panic_is_seen_with_the_log_turned_off() {
+    let service = Service::ready("silent");
+    assert!(get(service.admin, "/metrics").body.contains("service_panics_total 1\n"));
+    service.signal("TERM");
+    let remains = service.remains();
+    assert!(remains.stderr.contains("crashing, as asked"), "{}", remains.stderr);
 }

@@ -15,7 +15,7 @@ use super::backend::QueueBackend;
 use super::settle::{self, Settler};
 use super::{Entry, FIELD, GROUP, InFlight, QueueName, ReaderSettings, ServerClock};
 use crate::StorageError;
-use crate::redis::{self, RedisSettings};
+use crate::redis;
 
 /// How long one read waits for entries.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub struct Reading {
 /// Starts reading. Cancelling `stop` ends the reading; entries already read are still handed out, and the backend ends after them.
 /// While `open` is false nothing is read: what cannot be worked on should stay where another worker may get it.
 pub fn start(
-    redis: &RedisSettings,
+    redis: &config::Redis,
     queue: QueueName,
     settings: ReaderSettings,
     open: watch::Receiver<bool>,
