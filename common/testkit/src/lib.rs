@@ -2,5 +2,7 @@
 //!
 //! Development only. No production crate may depend on this one, and nothing here knows the domain.
 
+pub mod database;
 pub mod process;
 pub mod servers;
+pub mod settings;

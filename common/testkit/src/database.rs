@@ -1,0 +1,59 @@
+//! A database of its own for every test, with the schema in it: tests may run side by side and leave what they like.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+use storage::Pg;
+use tokio::sync::OnceCell;
+
+use crate::servers::Postgres;
+use crate::settings::Settings;
+
+const TEMPLATE: &str = "migrated";
+static MIGRATED: OnceCell<()> = OnceCell::const_new();
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// A migrated database on the test binary's own server.
+#[derive(Debug, Clone)]
+pub struct Database {
+    url: String,
+}
+
+impl Database {
+    /// Makes one. The first call migrates a template, the others copy it.
+    pub async fn new() -> Result<Self> {
+        let server = tokio::task::spawn_blocking(Postgres::shared_for_tests).await??;
+        MIGRATED.get_or_try_init(|| migrate_template(server)).await?;
+        let name = format!("test_{}", MADE.fetch_add(1, Ordering::Relaxed));
+        admin(server)?.client().await?.batch_execute(&format!("create database {name} template {TEMPLATE}")).await?;
+        Ok(Self { url: url_of(server, &name) })
+    }
+
+    /// `postgres://…` as a superuser.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A pool of its own, which knows at once that the server is up only after a listener has said so.
+    pub fn pg(&self) -> Result<Pg> {
+        Ok(Pg::new(&Settings::new().postgres(&self.url).load()?.postgres, "test")?)
+    }
+}
+
+async fn migrate_template(server: &Postgres) -> Result<()> {
+    admin(server)?.client().await?.batch_execute(&format!("create database {TEMPLATE}")).await?;
+    let template = Pg::new(&Settings::new().postgres(&url_of(server, TEMPLATE)).load()?.postgres, "test")?;
+    storage::pg::migrations::run(&template).await.context("migrating the template")?;
+    // A template must have no sessions; the one that migrated is gone with its connection.
+    Ok(())
+}
+
+fn admin(server: &Postgres) -> Result<Pg> {
+    Ok(Pg::new(&Settings::new().postgres(&server.url()).load()?.postgres, "test")?)
+}
+
+fn url_of(server: &Postgres, name: &str) -> String {
+    let url = server.url();
+    let (base, _) = url.rsplit_once('/').unwrap_or((&url, ""));
+    format!("{base}/{name}")
+}
