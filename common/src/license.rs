@@ -5,6 +5,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use uuid::Uuid;
 use zeroize::Zeroize;
 
 use crate::mode::Mode;
@@ -50,6 +51,11 @@ impl Drop for LicenseKey {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// Where a license key is sealed to: its store, its product and its own id, so that no sealed key opens in another's place.
+pub fn place(store_id: i64, product_id: i64, key_id: Uuid) -> Vec<u8> {
+    [b"license key\0".as_slice(), &store_id.to_be_bytes(), &product_id.to_be_bytes(), key_id.as_bytes()].concat()
 }
 
 /// Something that cannot be a license key.
