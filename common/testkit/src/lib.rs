@@ -2,7 +2,9 @@
 //!
 //! Development only. No production crate may depend on this one, and nothing here knows the domain.
 
+#[cfg(feature = "database")]
 pub mod database;
 pub mod process;
 pub mod servers;
+#[cfg(feature = "database")]
 pub mod settings;

@@ -1,2 +1,62 @@
-//! Placeholder.
-fn main() {}
+//! `cargo stack …`: the whole system on one machine, from nothing, with one command, gone with one signal.
+//!
+//! A development tool: production never needs it. It talks to the system only as an operator would: processes, ports, command lines.
+
+mod build;
+mod demo;
+mod detach;
+mod env_file;
+mod environment;
+mod folder;
+mod http;
+mod interrupt;
+mod lock;
+mod secrets;
+mod settings;
+mod status;
+mod system;
+mod test;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The whole system on one machine.
+#[derive(Parser)]
+#[command(bin_name = "cargo stack")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds and starts everything, until Ctrl-C (uses DATABASE_URL and REDIS_URL when they are set)
+    Up(up::Options),
+    /// Stops the stack that runs in the background
+    Down,
+    /// Runs all tests; what follows is handed to `cargo test`
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cargo stack: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let environment = environment::Environment::read()?;
+    match cli.command {
+        Command::Up(options) if options.detach => detach::up(&options, &environment),
+        Command::Up(options) => up::run(&options, &environment),
+        Command::Down => detach::down(),
+        Command::Test(options) => test::run(&options, &environment),
+    }
+}

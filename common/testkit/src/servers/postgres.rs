@@ -25,7 +25,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const SETTINGS: [&str; 11] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
-    "max_connections=200",
+    "max_connections=300",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
     "checkpoint_timeout=15min",
@@ -77,6 +77,18 @@ impl Postgres {
             start().map_err(|error| format!("{error:#}"))
         });
         shared.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// Whether [`Lifetime::Lasting`] data of this name is there.
+    pub fn has_data(host: &Host, name: &'static str) -> bool {
+        host.home().join(name).join("data").exists()
+    }
+
+    /// Removes lasting data; a server that still runs on it is an error.
+    pub fn erase(host: &Host, name: &'static str) -> Result<()> {
+        let folder = host.data_folder(Lifetime::Lasting(name))?;
+        wait_for_predecessor(&folder)?;
+        fs::remove_dir_all(&folder.path).with_context(|| format!("cannot remove {}", folder.path.display()))
     }
 
     /// `postgres://user:password@127.0.0.1:port/database`, as a superuser.

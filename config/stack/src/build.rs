@@ -1,0 +1,32 @@
+//! Builds the binaries with cargo, on the caller's terminal, and says where they are.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use testkit::process::Launch;
+
+use crate::environment::Environment;
+use crate::folder::workspace;
+
+/// The programs of the system.
+pub struct Programs {
+    pub edge: PathBuf,
+    pub worker: PathBuf,
+}
+
+/// Cargo decides what is fresh.
+pub fn build(environment: &Environment) -> Result<Programs> {
+    let cargo = Launch::new("cargo build", &environment.cargo).folder(workspace()).death_signal("TERM");
+    let status = cargo.args(["build", "--release", "--locked", "-p", "edge", "-p", "worker"]).status()?;
+    if !status.success() {
+        bail!("the build failed; see above");
+    }
+    programs()
+}
+
+/// Where they are after a build: cargo put this very program into `<target>/<profile>`.
+pub fn programs() -> Result<Programs> {
+    let own = std::env::current_exe().context("cannot find our own program")?;
+    let release = own.ancestors().nth(2).context("our own program lies in no target folder")?.join("release");
+    Ok(Programs { edge: release.join("edge"), worker: release.join("worker") })
+}

@@ -1,0 +1,43 @@
+//! What the caller's environment says, read once. No other file of this crate asks for a variable.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+/// The variables that mean something here.
+pub struct Environment {
+    /// Where programs are looked for.
+    pub path: OsString,
+    /// The cargo that started us.
+    pub cargo: PathBuf,
+    /// A Postgres to use instead of our own.
+    pub database_url: Option<String>,
+    /// A Redis to use instead of our own.
+    pub redis_url: Option<String>,
+    /// Whether the caller has decided about TLS to Postgres.
+    pub postgres_tls_is_set: bool,
+}
+
+impl Environment {
+    /// An empty variable counts as not set.
+    pub fn read() -> Result<Self> {
+        Ok(Self {
+            path: env::var_os("PATH").context("PATH is not set")?,
+            cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into(),
+            database_url: url("DATABASE_URL", &["postgres://", "postgresql://"])?,
+            redis_url: url("REDIS_URL", &["redis://", "rediss://"])?,
+            postgres_tls_is_set: env::var_os("ANONYMOUSPAY_POSTGRES__TLS").is_some(),
+        })
+    }
+}
+
+fn url(name: &str, schemes: &[&str]) -> Result<Option<String>> {
+    let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.into_string() {
+        Ok(value) if schemes.iter().any(|scheme| value.starts_with(scheme)) => Ok(Some(value)),
+        // The value is not repeated: it may hold a password.
+        _ => bail!("{name} does not begin with {}; correct it, or unset it to get a private server", schemes.join(" or ")),
+    }
+}

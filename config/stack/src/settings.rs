@@ -1,0 +1,54 @@
+//! What the binaries are told, by environment. The whole table is here and nowhere else.
+//!
+//! Knobs that are not in it stay the caller's: `ANONYMOUSPAY_LIMITS__CHECKOUT=5 cargo stack up` works.
+
+use testkit::process::Launch;
+
+use crate::secrets::Secrets;
+
+/// The first edge's port, and what customers are told.
+pub const PORT: u16 = 8000;
+
+/// The same for all processes of one stack.
+pub struct Settings {
+    pub database_url: String,
+    pub redis_url: String,
+    /// Says nothing about TLS to Postgres because the caller has.
+    pub postgres_tls_is_set: bool,
+    pub secrets: Secrets,
+}
+
+impl Settings {
+    /// What every binary needs.
+    pub fn apply(&self, launch: Launch) -> Launch {
+        // Our own Postgres is on loopback and speaks no TLS, as most that a developer names do.
+        let launch = if self.postgres_tls_is_set { launch } else { launch.env("ANONYMOUSPAY_POSTGRES__TLS", "disable") };
+        launch
+            .env("ANONYMOUSPAY_MODE", "development")
+            .env("ANONYMOUSPAY_HTTP__PUBLIC_BASE_URL", base_url())
+            .env("ANONYMOUSPAY_POSTGRES__URL", &self.database_url)
+            .env("ANONYMOUSPAY_REDIS__URL", &self.redis_url)
+            .env("ANONYMOUSPAY_SECRETS__API_KEY_PEPPER", &self.secrets.api_key_pepper)
+            .env("ANONYMOUSPAY_SECRETS__SESSION_SIGNING", &self.secrets.session_signing)
+            .env("ANONYMOUSPAY_SECRETS__SEALING", &self.secrets.sealing)
+            .env("ANONYMOUSPAY_SECRETS__LICENSE_DIGEST", &self.secrets.license_digest)
+            .env("ANONYMOUSPAY_LOG__FORMAT", "json")
+    }
+}
+
+/// What an edge needs besides. Loopback: a stack on a developer's machine is nobody else's business.
+pub fn edge(launch: Launch, port: u16, admin_port: u16) -> Launch {
+    launch
+        .env("ANONYMOUSPAY_EDGE__LISTEN", format!("127.0.0.1:{port}"))
+        .env("ANONYMOUSPAY_EDGE__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+}
+
+/// What a worker needs besides.
+pub fn worker(launch: Launch, admin_port: u16) -> Launch {
+    launch.env("ANONYMOUSPAY_WORKER__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+}
+
+/// Where customers reach the first edge.
+pub fn base_url() -> String {
+    format!("http://localhost:{PORT}")
+}

@@ -1,0 +1,176 @@
+//! The running processes: born in the right order, watched, and stopped in the reverse one.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use testkit::process::{Launch, Process, Signal};
+use testkit::servers::{Binaries, Lifetime, Postgres, Redis};
+
+use crate::folder::Folder;
+use crate::http;
+use crate::interrupt::Interrupt;
+use crate::settings::{self, PORT, Settings};
+
+/// The name of our Postgres' folder.
+pub const POSTGRES_FOLDER: &str = "postgres";
+/// The first admin port that is tried; Prometheus' examples look here.
+const ADMIN_PORT: u16 = 9464;
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// Longer than the binaries' own drain.
+const STOP_DEADLINE: Duration = Duration::from_secs(25);
+
+/// An edge or a worker.
+pub struct Service {
+    process: Process,
+    pub admin_port: u16,
+}
+
+impl Service {
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Whether it says so itself.
+    pub fn is_ready(&self) -> bool {
+        http::get(self.admin_port, "/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Its metrics page; `None` while it does not answer.
+    pub fn metrics(&self) -> Option<String> {
+        http::get(self.admin_port, "/metrics").ok().map(|answer| answer.body)
+    }
+}
+
+/// Everything that runs. Servers that the caller named are not ours and not here. Dropped without [`System::stop`], all of it is killed,
+/// in this order.
+#[derive(Default)]
+pub struct System {
+    pub edges: Vec<Service>,
+    pub workers: Vec<Service>,
+    pub redis: Option<Redis>,
+    pub postgres: Option<Postgres>,
+    admin_ports_given: u16,
+}
+
+impl System {
+    /// Starts our own Postgres, with what it held the last time.
+    pub fn start_postgres(&mut self, binaries: &Binaries, folder: &Folder) -> Result<String> {
+        let postgres = Postgres::start(binaries, Lifetime::Lasting(POSTGRES_FOLDER), Some(folder.log("postgres")))?;
+        Ok(self.postgres.insert(postgres).url())
+    }
+
+    /// Starts our own Redis, empty.
+    pub fn start_redis(&mut self, binaries: &Binaries, folder: &Folder) -> Result<String> {
+        let redis = Redis::start(binaries, Some(folder.log("redis")))?;
+        Ok(self.redis.insert(redis).url())
+    }
+
+    /// Starts one more edge, on the next port; it is not ready yet.
+    pub fn start_edge(&mut self, program: &PathBuf, settings: &Settings, folder: &Folder) -> Result<()> {
+        let name = numbered("edge", self.edges.len());
+        let admin_port = self.next_admin_port()?;
+        let launch = settings::edge(settings.apply(Launch::new(&name, program)), edge_port(self.edges.len()), admin_port);
+        let process = launch.arg("run").start(&folder.log(&name))?;
+        self.edges.push(Service { process, admin_port });
+        Ok(())
+    }
+
+    /// Starts one more worker; it is not ready yet.
+    pub fn start_worker(&mut self, program: &PathBuf, settings: &Settings, folder: &Folder) -> Result<()> {
+        let name = numbered("worker", self.workers.len());
+        let admin_port = self.next_admin_port()?;
+        let launch = settings::worker(settings.apply(Launch::new(&name, program)), admin_port);
+        let process = launch.arg("run").start(&folder.log(&name))?;
+        self.workers.push(Service { process, admin_port });
+        Ok(())
+    }
+
+    /// Waits until every edge and worker says that it is ready.
+    pub fn wait_until_ready(&mut self, interrupt: &Interrupt) -> Result<()> {
+        for service in self.edges.iter_mut().chain(&mut self.workers) {
+            let port = service.admin_port;
+            let ready = || http::get(port, "/readyz").is_ok_and(|answer| answer.status == 200);
+            service.process.wait_until(READY_DEADLINE, || interrupt.raised() || ready())?;
+            interrupt.check()?;
+        }
+        Ok(())
+    }
+
+    /// Descriptors that become readable when something ends.
+    pub fn endings(&mut self) -> Vec<BorrowedFd<'_>> {
+        self.processes().into_iter().map(|process| AsFd::as_fd(&*process)).collect()
+    }
+
+    /// Fails when one of the processes has ended, with its last words.
+    pub fn check_alive(&mut self) -> Result<()> {
+        for process in self.processes() {
+            if let Some(status) = process.exited()? {
+                let (name, pid, log) = (process.name(), process.pid(), process.log());
+                bail!("{name} (pid {pid}) ended unexpectedly ({status}); its log {} ends with:\n{}", log.display(), process.log_tail(20));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything in order: nobody loses a server that it still needs. Goes on to the end whatever fails, and reports the first
+    /// failure.
+    pub fn stop(&mut self) -> Result<()> {
+        let edges = stop_all(&mut self.edges);
+        let workers = stop_all(&mut self.workers);
+        let redis = self.redis.take().map_or(Ok(()), |mut redis| redis.stop());
+        let postgres = self.postgres.take().map_or(Ok(()), |mut postgres| postgres.stop());
+        edges.and(workers).and(redis).and(postgres)
+    }
+
+    fn processes(&mut self) -> Vec<&mut Process> {
+        let services = self.edges.iter_mut().chain(&mut self.workers).map(|service| &mut service.process);
+        let servers = self.redis.as_mut().map(Redis::process).into_iter().chain(self.postgres.as_mut().map(Postgres::process));
+        services.chain(servers).collect()
+    }
+
+    fn next_admin_port(&mut self) -> Result<u16> {
+        while self.admin_ports_given < 100 {
+            let port = ADMIN_PORT + self.admin_ports_given;
+            self.admin_ports_given += 1;
+            if is_free(port) {
+                return Ok(port);
+            }
+        }
+        bail!("no free port for the admin listeners from {ADMIN_PORT} on")
+    }
+}
+
+/// The port of the edge with this index.
+pub fn edge_port(index: usize) -> u16 {
+    // At most eight edges.
+    PORT + index as u16
+}
+
+/// Whether nobody listens on 127.0.0.1 at this port.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// All are asked first and waited for then, so that they drain at the same time.
+fn stop_all(services: &mut Vec<Service>) -> Result<()> {
+    let asked = services.iter_mut().map(|service| service.process.signal(Signal::TERM)).fold(Ok(()), Result::and);
+    let mut ended = Ok(());
+    for mut service in services.drain(..) {
+        ended = ended.and(match service.process.stop(Signal::TERM, STOP_DEADLINE) {
+            Ok(stopped) if !stopped.by_itself => {
+                Err(anyhow::anyhow!("{} did not stop within {STOP_DEADLINE:?} and was killed", service.process.name()))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        });
+    }
+    asked.and(ended)
+}
+
+/// `edge`, `edge-2`, `edge-3`, …
+fn numbered(name: &str, index: usize) -> String {
+    if index == 0 { name.to_owned() } else { format!("{name}-{}", index + 1) }
+}
