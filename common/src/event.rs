@@ -5,6 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::ids::OrderId;
+use crate::job::NewOrder;
 use crate::order::OrderStatus;
 
 /// What happened.
@@ -54,12 +55,30 @@ pub struct EventBody<'a> {
     /// RFC 3339.
     pub created_at: &'a str,
     /// 1 for the order's first event, and so on.
-    pub sequence: u32,
+    pub sequence: i32,
     /// Live or test.
     pub livemode: bool,
 }
 
-impl EventBody<'_> {
+impl<'a> EventBody<'a> {
+    /// What happens to an order that was paid elsewhere: it is created, and it is fulfilled.
+    pub fn of_fulfillment(kind: EventKind, order: &'a NewOrder, event_id: Uuid, created_at: &'a str) -> Self {
+        let (status, sequence) = if kind == EventKind::Created { (OrderStatus::Processing, 1) } else { (OrderStatus::Fulfilled, 2) };
+        Self {
+            event: kind.as_str(),
+            order_id: &order.order_id,
+            external_reference: Some(&order.request.external_reference),
+            status,
+            total_minor: order.request.total_minor,
+            currency: order.request.currency.map(|currency| currency.as_str()),
+            customer_email: &order.request.customer_email,
+            event_id,
+            created_at,
+            sequence,
+            livemode: order.mode.is_live(),
+        }
+    }
+
     /// The bytes that are signed and sent.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers serialize")

@@ -2,54 +2,34 @@
 
 use std::time::{Duration, SystemTime};
 
+use common::event::EventKind;
 use common::fulfill::Shortage;
 use common::ids::OrderId;
+use common::job::NewOrder;
 use common::mode::Mode;
 use common::order::OrderStatus;
 use tokio_postgres::{GenericClient, Row};
 
-use super::StorageError;
+use super::{Pg, StorageError, events};
 
 /// The channel on which a worker says that an order which was `processing` no longer is; the payload is its id.
 pub const SETTLED_CHANNEL: &str = "order_settled";
 /// The channel on which an edge says that an order is `processing` and nobody works on it yet.
 pub const PROCESSING_CHANNEL: &str = "order_processing";
 
-/// An order to be inserted.
-#[derive(Debug, Clone)]
-pub struct NewOrderRow<'a> {
-    /// Its id.
-    pub id: &'a OrderId,
-    /// Whose.
-    pub store_id: i64,
-    /// Live or test.
-    pub mode: Mode,
-    /// The partner's name for it.
-    pub external_reference: &'a str,
-    /// The caller's `Idempotency-Key`.
-    pub idempotency_key: Option<&'a str>,
-    /// Digest of the request.
-    pub fingerprint: [u8; 32],
-    /// ISO 4217.
-    pub currency: Option<&'a str>,
-    /// Minor units.
-    pub total_minor: Option<i64>,
-    /// Who bought.
-    pub customer_email: &'a str,
-}
-
 /// Inserts orders as fulfilled; what they sold must follow in the same transaction. Returns the ids of those that were inserted; the
 /// reference or idempotency key of the others belongs to an order already.
-pub async fn insert_fulfilled(tx: &impl GenericClient, orders: &[NewOrderRow<'_>]) -> Result<Vec<OrderId>, StorageError> {
-    let ids: Vec<&str> = orders.iter().map(|order| order.id.as_str()).collect();
+pub async fn insert_fulfilled(tx: &impl GenericClient, orders: &[&NewOrder]) -> Result<Vec<OrderId>, StorageError> {
+    let ids: Vec<&str> = orders.iter().map(|order| order.order_id.as_str()).collect();
     let stores: Vec<i64> = orders.iter().map(|order| order.store_id).collect();
     let lives: Vec<bool> = orders.iter().map(|order| order.mode.is_live()).collect();
-    let references: Vec<&str> = orders.iter().map(|order| order.external_reference).collect();
-    let keys: Vec<Option<&str>> = orders.iter().map(|order| order.idempotency_key).collect();
-    let fingerprints: Vec<&[u8]> = orders.iter().map(|order| order.fingerprint.as_slice()).collect();
-    let currencies: Vec<Option<&str>> = orders.iter().map(|order| order.currency).collect();
-    let totals: Vec<Option<i64>> = orders.iter().map(|order| order.total_minor).collect();
-    let emails: Vec<&str> = orders.iter().map(|order| order.customer_email).collect();
+    let references: Vec<&str> = orders.iter().map(|order| order.request.external_reference.as_str()).collect();
+    let keys: Vec<Option<&str>> = orders.iter().map(|order| order.idempotency_key.as_deref()).collect();
+    let fingerprints: Vec<[u8; 32]> = orders.iter().map(|order| order.request.fingerprint()).collect();
+    let fingerprints: Vec<&[u8]> = fingerprints.iter().map(|fingerprint| fingerprint.as_slice()).collect();
+    let currencies: Vec<Option<&str>> = orders.iter().map(|order| order.request.currency.map(|currency| currency.as_str())).collect();
+    let totals: Vec<Option<i64>> = orders.iter().map(|order| order.request.total_minor).collect();
+    let emails: Vec<&str> = orders.iter().map(|order| order.request.customer_email.as_str()).collect();
     let rows = tx
         .query(
             "insert into orders (id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor,
@@ -63,35 +43,37 @@ pub async fn insert_fulfilled(tx: &impl GenericClient, orders: &[NewOrderRow<'_>
     rows.iter().map(|row| read_id(row.get(0))).collect()
 }
 
-/// Inserts one order as `processing`, with its sealed request, due at once. `false` when the reference or idempotency key belongs to an
-/// order already.
-pub async fn insert_processing(tx: &impl GenericClient, order: &NewOrderRow<'_>, sealed_request: &[u8]) -> Result<bool, StorageError> {
+/// Writes an order down as `processing` with its sealed request, due at once: its row, its first event and the word to the workers, in
+/// one transaction. `false` when the reference or idempotency key belongs to an order already. `created_at` is RFC 3339.
+pub async fn write_down(pg: &Pg, order: &NewOrder, sealed_request: &[u8], created_at: &str) -> Result<bool, StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
     let inserted = tx
         .execute(
             "insert into orders (id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor,
                                  customer_email, status, sealed_request, next_attempt_at)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'processing', $10, now()) on conflict do nothing",
             &[
-                &order.id.as_str(),
+                &order.order_id.as_str(),
                 &order.store_id,
                 &order.mode.is_live(),
-                &order.external_reference,
+                &order.request.external_reference,
                 &order.idempotency_key,
-                &order.fingerprint.as_slice(),
-                &order.currency,
-                &order.total_minor,
-                &order.customer_email,
+                &order.request.fingerprint().as_slice(),
+                &order.request.currency.map(|currency| currency.as_str()),
+                &order.request.total_minor,
+                &order.request.customer_email,
                 &sealed_request,
             ],
         )
         .await?;
-    Ok(inserted == 1)
-}
-
-/// Wakes the workers for orders that are `processing`. Takes effect at the commit.
-pub async fn notify_processing(tx: &impl GenericClient) -> Result<(), StorageError> {
+    if inserted == 0 {
+        return Ok(false);
+    }
+    events::insert_of_fulfillment(&*tx, &[(EventKind::Created, order)], created_at).await?;
     tx.execute("select pg_notify('order_processing', '')", &[]).await?;
-    Ok(())
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Takes back orders that this same transaction inserted.
@@ -176,25 +158,12 @@ fn read(row: &Row) -> Result<Order, StorageError> {
     })
 }
 
-/// What an order may be known by.
-#[derive(Debug, Clone, Copy)]
-pub struct KnownBy<'a> {
-    /// Whose.
-    pub store_id: i64,
-    /// Live or test.
-    pub mode: Mode,
-    /// The partner's name for it.
-    pub external_reference: &'a str,
-    /// The caller's `Idempotency-Key`.
-    pub idempotency_key: Option<&'a str>,
-}
-
-/// The orders, failed ones left out, that have one of these references or idempotency keys.
-pub async fn find(client: &impl GenericClient, wanted: &[KnownBy<'_>]) -> Result<Vec<Order>, StorageError> {
-    let stores: Vec<i64> = wanted.iter().map(|known| known.store_id).collect();
-    let lives: Vec<bool> = wanted.iter().map(|known| known.mode.is_live()).collect();
-    let references: Vec<&str> = wanted.iter().map(|known| known.external_reference).collect();
-    let keys: Vec<Option<&str>> = wanted.iter().map(|known| known.idempotency_key).collect();
+/// The orders, failed ones left out, that have the reference or the idempotency key of one of these.
+pub async fn find(client: &impl GenericClient, wanted: &[&NewOrder]) -> Result<Vec<Order>, StorageError> {
+    let stores: Vec<i64> = wanted.iter().map(|order| order.store_id).collect();
+    let lives: Vec<bool> = wanted.iter().map(|order| order.mode.is_live()).collect();
+    let references: Vec<&str> = wanted.iter().map(|order| order.request.external_reference.as_str()).collect();
+    let keys: Vec<Option<&str>> = wanted.iter().map(|order| order.idempotency_key.as_deref()).collect();
     // One look-up per index: a single condition with `or` would use neither.
     let sql = format!(
         "with wanted as (select * from unnest($1::bigint[], $2::boolean[], $3::text[], $4::text[]) as w (store_id, live, reference, key)),

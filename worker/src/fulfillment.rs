@@ -1,0 +1,344 @@
+//! Fulfilling orders: many at once where that goes well, one by one where it does not. Every path ends in a transaction that either
+//! makes an order with all of its license keys and its events, or changes nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use common::clock::{Clock, rfc3339};
+use common::event::EventKind;
+use common::fulfill::{FulfillOutcome, FulfillRequest};
+use common::ids::OrderId;
+use common::job::NewOrder;
+use common::order::OrderStatus;
+use common::seal::Sealer;
+use storage::pg::events;
+use storage::pg::license_keys::Busy;
+use storage::pg::order_items::{self, Item};
+use storage::pg::orders::{self, Failure, Order, ProcessingOrder};
+use storage::pg::{Transaction, dead_letters};
+use storage::{Pg, StorageError};
+use uuid::Uuid;
+
+use crate::allocation::{Allocator, Catalogue, Sale};
+
+/// How often a lone order is tried again when the stock looked short and then was not. Each time somebody else got ahead.
+const LONE_TRIES: u32 = 10;
+
+/// Fulfills orders.
+pub struct Fulfillment {
+    /// Where the truth is.
+    pub pg: Pg,
+    /// Gives out license keys.
+    pub allocator: Allocator,
+    /// Opens the requests of orders that edges wrote down.
+    pub requests: Sealer,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Starts of one order before it is given up.
+    pub starts_max: i32,
+}
+
+impl Fulfillment {
+    /// Fulfills orders that do not exist yet. One outcome each, in the same order. An error means that nothing is known to have happened.
+    pub async fn fulfill(&self, wanted: &[NewOrder]) -> Result<Vec<FulfillOutcome>, StorageError> {
+        let references: Vec<&NewOrder> = wanted.iter().collect();
+        let mut outcomes = self.attempt(&references, Busy::Skip).await?;
+        // Out of stock is a hard word: whoever fell short is looked at alone, waiting for those who hold keys just now. Equal requests
+        // share the answer.
+        let mut told: HashMap<(i64, bool, [u8; 32]), FulfillOutcome> = HashMap::new();
+        for (order, outcome) in wanted.iter().zip(&mut outcomes) {
+            if outcome.is_none() {
+                let same = (order.store_id, order.mode.is_live(), order.request.fingerprint());
+                let known = told.get(&same).filter(|known| matches!(known, FulfillOutcome::OutOfStock { .. })).cloned();
+                let lone = match known {
+                    Some(known) => known,
+                    None => self.fulfill_alone(order).await?,
+                };
+                told.insert(same, lone.clone());
+                *outcome = Some(lone);
+            }
+        }
+        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(FulfillOutcome::Unknown)).collect())
+    }
+
+    async fn fulfill_alone(&self, order: &NewOrder) -> Result<FulfillOutcome, StorageError> {
+        for _ in 0..LONE_TRIES {
+            if let Some(outcome) = self.attempt(&[order], Busy::Wait).await?.pop().flatten() {
+                return Ok(outcome);
+            }
+            let mut client = self.pg.client().await?;
+            let tx = client.transaction().await?;
+            let shortages = self.allocator.shortages(&tx, order).await?;
+            if !shortages.is_empty() {
+                return Ok(FulfillOutcome::OutOfStock { shortages });
+            }
+        }
+        Ok(FulfillOutcome::Unknown)
+    }
+
+    /// One transaction for all of these orders. `None` for those that fell short, which are as if they had never been asked for.
+    async fn attempt(&self, wanted: &[&NewOrder], busy: Busy) -> Result<Vec<Option<FulfillOutcome>>, StorageError> {
+        let mut client = self.pg.client().await?;
+        let tx = client.transaction().await?;
+        let catalogue = Catalogue::of(&tx, wanted).await?;
+        let inserted = self.insert(&tx, wanted, &catalogue).await?;
+        let orders: Vec<&NewOrder> = inserted.iter().map(|&index| wanted[index]).collect();
+        let sales = self.allocator.allocate(&tx, &orders, &catalogue, busy).await?;
+        let short: Vec<OrderId> =
+            orders.iter().zip(&sales).filter(|(_, sale)| sale.is_none()).map(|(order, _)| order.order_id.clone()).collect();
+        if !short.is_empty() {
+            orders::delete(&*tx, &short).await?;
+        }
+        let sold: Vec<(&NewOrder, &Sale)> =
+            orders.iter().zip(&sales).filter_map(|(order, sale)| sale.as_ref().map(|sale| (*order, sale))).collect();
+        self.record(&tx, &sold, true).await?;
+
+        let mut outcomes: Vec<Option<FulfillOutcome>> = wanted.iter().map(|_| None).collect();
+        let others: Vec<usize> = (0..wanted.len()).filter(|index| !inserted.contains(index)).collect();
+        if !others.is_empty() {
+            self.find_existing(&tx, wanted, &others, &catalogue, &mut outcomes).await?;
+        }
+        tx.commit().await?;
+        for ((&index, order), sale) in inserted.iter().zip(orders).zip(sales) {
+            let (order_id, status) = (order.order_id.clone(), OrderStatus::Fulfilled);
+            outcomes[index] = sale.map(|sale| FulfillOutcome::Order { order_id, status, items: sale.sold, replayed: false });
+        }
+        Ok(outcomes)
+    }
+
+    /// Inserts what can be inserted. Returns the indices of the orders that now exist.
+    async fn insert(&self, tx: &Transaction<'_>, wanted: &[&NewOrder], catalogue: &Catalogue) -> Result<Vec<usize>, StorageError> {
+        let mut known: Vec<usize> = (0..wanted.len()).filter(|&index| catalogue.unknown(wanted[index]).is_none()).collect();
+        if known.is_empty() {
+            return Ok(known);
+        }
+        // Everybody inserts in the same order, so that two batches with the same references wait for each other and never in a circle.
+        let key = |index: &usize| {
+            let order = wanted[*index];
+            (order.store_id, order.mode, &order.request.external_reference)
+        };
+        known.sort_by(|a, b| key(a).cmp(&key(b)));
+        let orders: Vec<&NewOrder> = known.iter().map(|&index| wanted[index]).collect();
+        let inserted = orders::insert_fulfilled(&**tx, &orders).await?;
+        let by_id: HashMap<&str, usize> = known.iter().map(|&index| (wanted[index].order_id.as_str(), index)).collect();
+        Ok(inserted.iter().filter_map(|id| by_id.get(id.as_str()).copied()).collect())
+    }
+
+    /// Items, keys and events of orders that got everything. `made_now` says that the order itself is new, so that its first event is too.
+    async fn record(&self, tx: &Transaction<'_>, sold: &[(&NewOrder, &Sale)], made_now: bool) -> Result<(), StorageError> {
+        if sold.is_empty() {
+            return Ok(());
+        }
+        let items: Vec<(&OrderId, &[Item])> = sold.iter().map(|(order, sale)| (&order.order_id, sale.items.as_slice())).collect();
+        order_items::insert(&**tx, &items).await?;
+        let created_at = rfc3339(self.clock.now().unix_ms);
+        let mut happened = Vec::with_capacity(sold.len() * 2);
+        for (order, _) in sold {
+            if made_now {
+                happened.push((EventKind::Created, *order));
+            }
+            happened.push((EventKind::Fulfilled, *order));
+        }
+        events::insert_of_fulfillment(&**tx, &happened, &created_at).await
+    }
+
+    /// What the orders already are that stood in the way of `others`.
+    async fn find_existing(
+        &self,
+        tx: &Transaction<'_>,
+        wanted: &[&NewOrder],
+        others: &[usize],
+        catalogue: &Catalogue,
+        outcomes: &mut [Option<FulfillOutcome>],
+    ) -> Result<(), StorageError> {
+        let others_wanted: Vec<&NewOrder> = others.iter().map(|&index| wanted[index]).collect();
+        let existing = orders::find(&**tx, &others_wanted).await?;
+        let usable: Vec<OrderId> = existing.iter().filter(|order| order.status.keys_usable()).map(|order| order.id.clone()).collect();
+        let items = order_items::of_orders(&**tx, &existing.iter().map(|order| order.id.clone()).collect::<Vec<_>>()).await?;
+        let mut revealed = HashMap::new();
+        for order in &existing {
+            let stored = items.get(order.id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let sold = if usable.contains(&order.id) {
+                self.allocator.reveal(order.store_id, stored)?
+            } else {
+                stored.iter().map(|item| common::order::SoldItem { sku: item.sku.clone(), license_keys: Vec::new() }).collect()
+            };
+            revealed.insert(order.id.as_str(), sold);
+        }
+        for &index in others {
+            let order = wanted[index];
+            outcomes[index] = match judge(order, &existing) {
+                Some(Judgement::Same(same)) if same.status == OrderStatus::Processing => {
+                    Some(FulfillOutcome::Processing { order_id: same.id.clone() })
+                }
+                Some(Judgement::Same(same)) => {
+                    let items = revealed.get(same.id.as_str()).cloned().unwrap_or_default();
+                    Some(FulfillOutcome::Order { order_id: same.id.clone(), status: same.status, items, replayed: true })
+                }
+                Some(Judgement::OtherReference) => Some(FulfillOutcome::ReferenceConflict),
+                Some(Judgement::OtherKey) => Some(FulfillOutcome::IdempotencyConflict),
+                // It was there when we tried to insert and is not now: it fell short, or failed. Alone this order may do better.
+                None => catalogue.unknown(order).map(|sku| FulfillOutcome::UnknownProduct { sku: sku.clone() }),
+            };
+        }
+        Ok(())
+    }
+
+    /// Completes orders that an edge wrote down as `processing` and that were just claimed. Those that have killed a worker before are
+    /// taken alone; those that have done so too often are given up.
+    pub async fn complete(&self, claimed: Vec<ProcessingOrder>) -> Result<Completed, StorageError> {
+        let mut completed = Completed::default();
+        let mut batch = Vec::new();
+        for order in claimed {
+            if order.starts > self.starts_max {
+                self.give_up(&order, "it ended every worker that took it").await?;
+                completed.dead_letters += 1;
+                continue;
+            }
+            let request = self.requests.open(order.id.as_str().as_bytes(), &order.sealed_request).map_err(|error| error.to_string());
+            match request.and_then(|json| serde_json::from_slice::<FulfillRequest>(&json).map_err(|error| error.to_string())) {
+                Ok(request) => {
+                    let (order_id, store_id, mode) = (order.id.clone(), order.store_id, order.mode);
+                    let new = NewOrder { order_id, store_id, mode, idempotency_key: None, request };
+                    batch.push((order.starts, new));
+                }
+                Err(error) => {
+                    self.give_up(&order, &format!("its request cannot be read: {error}")).await?;
+                    completed.dead_letters += 1;
+                }
+            }
+        }
+        let (fresh, suspects): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(starts, _)| *starts == 1);
+        let groups = std::iter::once(fresh).chain(suspects.into_iter().map(|suspect| vec![suspect]));
+        for group in groups.filter(|group| !group.is_empty()) {
+            let orders: Vec<&NewOrder> = group.iter().map(|(_, order)| order).collect();
+            let short = self.complete_group(&orders, Busy::Skip, &mut completed).await?;
+            for order in short {
+                self.complete_alone(order, &mut completed).await?;
+            }
+        }
+        Ok(completed)
+    }
+
+    /// One transaction for all of these. Returns the ones that fell short.
+    async fn complete_group<'a>(
+        &self,
+        wanted: &[&'a NewOrder],
+        busy: Busy,
+        completed: &mut Completed,
+    ) -> Result<Vec<&'a NewOrder>, StorageError> {
+        let mut client = self.pg.client().await?;
+        let tx = client.transaction().await?;
+        let ids: Vec<OrderId> = wanted.iter().map(|order| order.order_id.clone()).collect();
+        let locked = orders::lock_processing(&*tx, &ids).await?;
+        let held: Vec<&'a NewOrder> =
+            wanted.iter().filter(|order| locked.iter().any(|locked| locked.id == order.order_id)).copied().collect();
+        let catalogue = Catalogue::of(&tx, &held).await?;
+        let mut settled = Vec::new();
+        let (known, unknown): (Vec<&'a NewOrder>, Vec<&'a NewOrder>) =
+            held.into_iter().partition(|order| catalogue.unknown(order).is_none());
+        for order in unknown {
+            let failure = Failure { code: "product_not_found".into(), shortages: Vec::new() };
+            orders::fail(&*tx, &order.order_id, &failure).await?;
+            settled.push(order.order_id.clone());
+            completed.failed += 1;
+        }
+        let sales = self.allocator.allocate(&tx, &known, &catalogue, busy).await?;
+        let (mut sold, mut short) = (Vec::new(), Vec::new());
+        for (order, sale) in known.iter().zip(&sales) {
+            match sale {
+                Some(sale) => sold.push((*order, sale)),
+                None => short.push(*order),
+            }
+        }
+        self.record(&tx, &sold, false).await?;
+        let fulfilled: Vec<OrderId> = sold.iter().map(|(order, _)| order.order_id.clone()).collect();
+        orders::set_status(&*tx, &fulfilled, OrderStatus::Fulfilled).await?;
+        completed.fulfilled += fulfilled.len() as u64;
+        completed.license_keys += sold.iter().map(|(order, _)| order.request.keys_needed() as u64).sum::<u64>();
+        settled.extend(fulfilled);
+        orders::notify_settled(&*tx, &settled).await?;
+        tx.commit().await?;
+        Ok(short)
+    }
+
+    async fn complete_alone(&self, order: &NewOrder, completed: &mut Completed) -> Result<(), StorageError> {
+        for _ in 0..LONE_TRIES {
+            if self.complete_group(&[order], Busy::Wait, completed).await?.is_empty() {
+                return Ok(());
+            }
+            let mut client = self.pg.client().await?;
+            let tx = client.transaction().await?;
+            let shortages = self.allocator.shortages(&tx, order).await?;
+            if !shortages.is_empty() {
+                let id = [order.order_id.clone()];
+                // Somebody else may have completed it meanwhile.
+                if !orders::lock_processing(&*tx, &id).await?.is_empty() {
+                    orders::fail(&*tx, &order.order_id, &Failure { code: "out_of_stock".into(), shortages }).await?;
+                    orders::notify_settled(&*tx, &id).await?;
+                    tx.commit().await?;
+                    completed.failed += 1;
+                }
+                return Ok(());
+            }
+        }
+        // Others were quicker every time. The order stays due.
+        Ok(())
+    }
+
+    async fn give_up(&self, order: &ProcessingOrder, reason: &str) -> Result<(), StorageError> {
+        tracing::error!(order_id = %order.id, reason, "giving an order up; its request is a dead letter now");
+        let mut client = self.pg.client().await?;
+        let tx = client.transaction().await?;
+        if !orders::lock_processing(&*tx, std::slice::from_ref(&order.id)).await?.is_empty() {
+            dead_letters::insert(&*tx, Uuid::now_v7(), "order_request", &format!("order {}: {reason}", order.id), &order.sealed_request)
+                .await?;
+            orders::fail(&*tx, &order.id, &Failure { code: "internal_error".into(), shortages: Vec::new() }).await?;
+            orders::notify_settled(&*tx, std::slice::from_ref(&order.id)).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Writes an order down as `processing`, so that from now on its starts are counted in the database.
+    pub async fn write_down(&self, order: &NewOrder) -> Result<(), StorageError> {
+        let json = serde_json::to_vec(&order.request).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+        let sealed = self.requests.seal(order.order_id.as_str().as_bytes(), &json);
+        orders::write_down(&self.pg, order, &sealed, &rfc3339(self.clock.now().unix_ms)).await?;
+        Ok(())
+    }
+}
+
+/// What came of completing orders.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// Orders that got their license keys.
+    pub fulfilled: u64,
+    /// Orders that ended without.
+    pub failed: u64,
+    /// Orders that were given up.
+    pub dead_letters: u64,
+    /// License keys given out.
+    pub license_keys: u64,
+}
+
+enum Judgement<'a> {
+    Same(&'a Order),
+    OtherReference,
+    OtherKey,
+}
+
+/// Which existing order answers a request, or stands in its way. The idempotency key speaks first: it is the caller's own word that two
+/// requests are the same.
+fn judge<'a>(wanted: &NewOrder, existing: &'a [Order]) -> Option<Judgement<'a>> {
+    let fingerprint = wanted.request.fingerprint();
+    let ours = |order: &&Order| order.store_id == wanted.store_id && order.mode == wanted.mode;
+    let mut of_store = existing.iter().filter(ours);
+    let same_key = |order: &&Order| wanted.idempotency_key.is_some() && order.idempotency_key == wanted.idempotency_key;
+    if let Some(order) = of_store.clone().find(same_key) {
+        return Some(if order.fingerprint == fingerprint { Judgement::Same(order) } else { Judgement::OtherKey });
+    }
+    let same_reference = |order: &&Order| order.external_reference.as_deref() == Some(&wanted.request.external_reference);
+    let order = of_store.find(same_reference)?;
+    Some(if order.fingerprint == fingerprint { Judgement::Same(order) } else { Judgement::OtherReference })
+}

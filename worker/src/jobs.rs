@@ -1,0 +1,5 @@
+//! The worker's jobs, one file each: what it is called, when it runs, what it does. Reading this list is knowing the chores.
+
+pub mod complete_orders;
+pub mod fulfill_order;
+pub mod observe;

@@ -1,0 +1,90 @@
+//! `complete_orders`: takes care of the orders that an edge wrote down because no worker answered it in time. A notification starts it,
+//! a sweep makes sure. Retries live in the database, as the time of the next attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::pg::listener::Notice;
+use storage::pg::orders::{self, PROCESSING_CHANNEL};
+use storage::{Pg, StorageError};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::fulfillment::{Completed, Fulfillment};
+use crate::metrics::WorkerMetrics;
+
+/// The job's name, as a label.
+pub const NAME: &str = "complete_orders";
+/// The most orders claimed at once.
+const CLAIM_MAX: i64 = 64;
+/// The wait after a first start that came to nothing; it doubles with each.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Sweeps until `stop`, each `interval` and whenever an edge says that there is something.
+pub async fn run(
+    pg: Pg,
+    fulfillment: Arc<Fulfillment>,
+    metrics: WorkerMetrics,
+    mut notices: broadcast::Receiver<Notice>,
+    interval: Duration,
+    stop: CancellationToken,
+) -> Result<(), StorageError> {
+    loop {
+        match sweep(&pg, &fulfillment, &metrics, &stop).await {
+            Ok(()) => {}
+            // The health check tells the operator; the next sweep tries again.
+            Err(error) if error.is_unavailable() => tracing::debug!(%error, "sweeping"),
+            Err(error) => return Err(error),
+        }
+        let said = async {
+            loop {
+                match notices.recv().await {
+                    Ok(Notice::Said { channel, .. }) if channel != PROCESSING_CHANNEL => {}
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = said => {}
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+async fn sweep(pg: &Pg, fulfillment: &Arc<Fulfillment>, metrics: &WorkerMetrics, stop: &CancellationToken) -> Result<(), StorageError> {
+    while !stop.is_cancelled() {
+        let claimed = orders::claim_due(&**pg.client().await?, CLAIM_MAX, RETRY_AFTER).await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = claimed.iter().map(|order| order.id.clone()).collect();
+        let count = claimed.len() as u64;
+        let task = fulfillment.clone();
+        match tokio::spawn(async move { task.complete(claimed).await }).await {
+            Ok(Ok(completed)) => count_up(metrics, completed, count),
+            Ok(Err(error)) => {
+                // An orderly end, whatever the reason: it says nothing against the orders.
+                orders::forgive_start(&**pg.client().await?, &ids).await?;
+                metrics.jobs_total.with_label_values(&[NAME, "unavailable"]).inc_by(count);
+                return Err(error);
+            }
+            // The starts stay counted: these orders are taken one by one from now on, and given up in the end.
+            Err(panicked) => {
+                metrics.jobs_total.with_label_values(&[NAME, "panicked"]).inc_by(count);
+                tracing::error!(%panicked, orders = count, "completing orders");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count_up(metrics: &WorkerMetrics, completed: Completed, claimed: u64) {
+    let other = claimed.saturating_sub(completed.fulfilled + completed.failed + completed.dead_letters);
+    for (outcome, count) in [("fulfilled", completed.fulfilled), ("failed", completed.failed), ("left", other)] {
+        metrics.jobs_total.with_label_values(&[NAME, outcome]).inc_by(count);
+    }
+    metrics.dead_letters_total.with_label_values(&["order_request"]).inc_by(completed.dead_letters);
+    metrics.license_keys_allocated_total.inc_by(completed.license_keys);
+}

@@ -1,0 +1,215 @@
+//! `fulfill_order`: the question of an edge whose caller is on the line. Batches are everything that was waiting; whatever happens to a
+//! batch, every entry of it is settled in the end, and apalis is told that all went well. A question whose asker has gone is dropped:
+//! if it matters, the asker has written the order down, and [`super::complete_orders`] takes care of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::backoff;
+use common::fulfill::FulfillOutcome;
+use common::job::{FulfillJob, JOB_VERSION, NewOrder, Reply};
+use common::seal::Sealer;
+use storage::pg::dead_letters;
+use storage::queue::Entry;
+use storage::queue::backend::Batch;
+use storage::queue::settle::Settler;
+use storage::replies::Replier;
+use storage::{Pg, StorageError};
+use uuid::Uuid;
+
+use crate::fulfillment::Fulfillment;
+use crate::metrics::WorkerMetrics;
+
+/// The job's name: part of the queue's key, and a label.
+pub const NAME: &str = "fulfill_order";
+/// What jobs are sealed to.
+pub const PLACE: &[u8] = b"job";
+
+/// What the job needs.
+pub struct FulfillOrder {
+    /// Makes orders.
+    pub fulfillment: Arc<Fulfillment>,
+    /// For dead letters.
+    pub pg: Pg,
+    /// Opens jobs.
+    pub jobs: Sealer,
+    /// Answers edges.
+    pub replier: Replier,
+    /// The most license keys in one transaction.
+    pub batch_keys_max: usize,
+    /// What is counted.
+    pub metrics: WorkerMetrics,
+}
+
+/// A job and the entry it came in.
+struct Taken {
+    entry: Entry,
+    job: FulfillJob,
+}
+
+impl FulfillOrder {
+    /// Works on a batch and settles all of it.
+    pub async fn run(self: Arc<Self>, batch: Batch, settler: Settler) {
+        let started = Instant::now();
+        self.metrics.batch_jobs.observe(batch.len() as f64);
+        let mut alive = Vec::with_capacity(batch.len());
+        for entry in batch {
+            self.metrics.queue_wait_seconds.observe(entry.age_ms as f64 / 1_000.0);
+            if entry.redelivered {
+                self.metrics.redelivered_total.inc();
+            }
+            match self.read(&entry) {
+                Err(reason) => self.bury(entry, &reason, &settler).await,
+                Ok(job) if entry.age_ms > job.ttl_ms => self.settle(entry, "moot", &settler),
+                Ok(job) => alive.push(Taken { entry, job }),
+            }
+        }
+        let mut chunk: Vec<Taken> = Vec::new();
+        let mut keys = 0;
+        for taken in alive {
+            let needed = taken.job.order.request.keys_needed();
+            if !chunk.is_empty() && keys + needed > self.batch_keys_max {
+                self.clone().work(std::mem::take(&mut chunk), &settler).await;
+                keys = 0;
+            }
+            keys += needed;
+            chunk.push(taken);
+        }
+        if !chunk.is_empty() {
+            self.clone().work(chunk, &settler).await;
+        }
+        self.metrics.batch_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    fn read(&self, entry: &Entry) -> Result<FulfillJob, String> {
+        let json = self.jobs.open(PLACE, &entry.payload).map_err(|error| error.to_string())?;
+        let job: FulfillJob = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+        if job.v > JOB_VERSION { Err(format!("version {} is newer than this worker", job.v)) } else { Ok(job) }
+    }
+
+    async fn work(self: Arc<Self>, taken: Vec<Taken>, settler: &Settler) {
+        // What comes a second time may be what ended the first worker. Written down, its starts are counted where no crash forgets them.
+        if taken.iter().any(|taken| taken.entry.redelivered) {
+            for Taken { entry, job } in taken {
+                match self.fulfillment.write_down(&job.order).await {
+                    Ok(()) => self.settle(entry, "written_down", settler),
+                    Err(error) => {
+                        tracing::warn!(%error, request_id = job.request_id, "could not write a redelivered job down; its asker must ask again");
+                        self.settle(entry, "unavailable", settler);
+                    }
+                }
+            }
+            return;
+        }
+        let orders: Arc<[NewOrder]> = taken.iter().map(|taken| taken.job.order.clone()).collect();
+        match self.fulfill(orders, deadline(&taken)).await {
+            Ok(outcomes) => {
+                for (Taken { entry, job }, outcome) in taken.into_iter().zip(outcomes) {
+                    self.answer(job, outcome, entry, settler).await;
+                }
+            }
+            Err(Failed::Unavailable) => {
+                for Taken { entry, job } in taken {
+                    self.answer(job, FulfillOutcome::Unknown, entry, settler).await;
+                }
+            }
+            Err(Failed::Broken(_)) if taken.len() > 1 => {
+                tracing::warn!(jobs = taken.len(), "a batch failed; taking its jobs one by one");
+                for one in taken {
+                    Box::pin(self.clone().work(vec![one], settler)).await;
+                }
+            }
+            Err(Failed::Broken(reason)) => {
+                for Taken { entry, job } in taken {
+                    tracing::error!(reason, request_id = job.request_id, "a job failed");
+                    self.reply(job, FulfillOutcome::Unknown).await;
+                    self.bury(entry, &reason, settler).await;
+                }
+            }
+        }
+    }
+
+    /// Fulfills in a task of its own, so that a panic is an answer too. Tries again until the deadline while the database is away.
+    async fn fulfill(&self, orders: Arc<[NewOrder]>, deadline: Instant) -> Result<Vec<FulfillOutcome>, Failed> {
+        for attempt in 1.. {
+            let (fulfillment, wanted) = (self.fulfillment.clone(), orders.clone());
+            match tokio::spawn(async move { fulfillment.fulfill(&wanted).await }).await {
+                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Err(error)) if error.is_unavailable() => {
+                    let wait = backoff::exponential(Duration::from_millis(20), Duration::from_millis(500), attempt, rand::random());
+                    if Instant::now() + wait >= deadline {
+                        tracing::warn!(%error, jobs = orders.len(), "gave up on jobs whose askers have gone");
+                        return Err(Failed::Unavailable);
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+                Ok(Err(error)) => return Err(Failed::Broken(error.to_string())),
+                Err(panicked) => return Err(Failed::Broken(panicked.to_string())),
+            }
+        }
+        Err(Failed::Unavailable)
+    }
+
+    async fn answer(&self, job: FulfillJob, outcome: FulfillOutcome, entry: Entry, settler: &Settler) {
+        let label = match &outcome {
+            FulfillOutcome::Order { replayed: false, items, .. } => {
+                self.metrics.license_keys_allocated_total.inc_by(items.iter().map(|item| item.license_keys.len() as u64).sum());
+                "fulfilled"
+            }
+            FulfillOutcome::Order { replayed: true, .. } | FulfillOutcome::Stored { .. } => "replayed",
+            FulfillOutcome::Processing { .. } => "processing",
+            FulfillOutcome::ReferenceConflict | FulfillOutcome::IdempotencyConflict => "conflict",
+            FulfillOutcome::OutOfStock { .. } => "out_of_stock",
+            FulfillOutcome::UnknownProduct { .. } => "unknown_product",
+            FulfillOutcome::Unknown => "unavailable",
+        };
+        self.reply(job, outcome).await;
+        self.settle(entry, label, settler);
+    }
+
+    async fn reply(&self, job: FulfillJob, outcome: FulfillOutcome) {
+        let mut reply = Reply { v: JOB_VERSION, id: job.id, outcome };
+        if let FulfillOutcome::Order { order_id, replayed, .. } = &reply.outcome
+            && !Replier::fits(&reply)
+        {
+            reply.outcome = FulfillOutcome::Stored { order_id: order_id.clone(), replayed: *replayed };
+        }
+        if let Err(error) = self.replier.send(&job.reply_to, &reply).await {
+            tracing::debug!(%error, request_id = job.request_id, "a reply did not get through; the edge will look for itself");
+        }
+    }
+
+    /// Keeps an entry that cannot be worked on as a dead letter. Tries until it is kept: it is the only trace there is.
+    async fn bury(&self, entry: Entry, reason: &str, settler: &Settler) {
+        tracing::error!(reason, entry = entry.id, "a job became a dead letter");
+        for attempt in 1.. {
+            let buried = async {
+                let client = self.pg.client().await?;
+                dead_letters::insert(&**client, Uuid::now_v7(), NAME, reason, &entry.payload).await
+            };
+            let Err(error): Result<(), StorageError> = buried.await else { break };
+            tracing::debug!(%error, "keeping a dead letter");
+            tokio::time::sleep(backoff::exponential(Duration::from_millis(100), Duration::from_secs(5), attempt, rand::random())).await;
+        }
+        self.metrics.dead_letters_total.with_label_values(&[NAME]).inc();
+        self.settle(entry, "dead_letter", settler);
+    }
+
+    fn settle(&self, entry: Entry, outcome: &str, settler: &Settler) {
+        self.metrics.jobs_total.with_label_values(&[NAME, outcome]).inc();
+        settler.settle(entry.id);
+    }
+}
+
+enum Failed {
+    /// The database is away, or too slow.
+    Unavailable,
+    /// The jobs themselves are at fault, or we are.
+    Broken(String),
+}
+
+/// When the last asker of these has gone.
+fn deadline(taken: &[Taken]) -> Instant {
+    let left_ms = taken.iter().map(|taken| taken.job.ttl_ms.saturating_sub(taken.entry.age_ms)).max().unwrap_or(0);
+    Instant::now() + Duration::from_millis(left_ms)
+}

@@ -1,0 +1,33 @@
+//! What a worker counts. Names and meanings are the metrics page; labels are bounded.
+
+use ops::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+
+ops::metrics! {
+    /// The worker's own metrics.
+    pub struct WorkerMetrics {
+        /// Jobs that ended, by job and outcome.
+        pub jobs_total: IntCounterVec["job", "outcome"],
+        /// Jobs taken together into one transaction.
+        pub batch_jobs: Histogram = vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
+        /// Seconds that one batch took, from being taken out of the queue to being answered.
+        pub batch_seconds: Histogram = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
+        /// Seconds that jobs waited in the queue, by Redis' clock.
+        pub queue_wait_seconds: Histogram = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+        /// License keys allocated.
+        pub license_keys_allocated_total: IntCounter,
+        /// Jobs that had been given to a worker before.
+        pub redelivered_total: IntCounter,
+        /// Dead letters written, by queue.
+        pub dead_letters_total: IntCounterVec["queue"],
+        /// Entries in the fulfill queue, waiting or in work.
+        pub queue_depth: IntGauge,
+        /// Orders in status processing.
+        pub orders_processing: IntGauge,
+        /// Age in seconds of the oldest order in status processing.
+        pub orders_processing_oldest_seconds: IntGauge,
+        /// Open connections to Postgres.
+        pub postgres_connections: IntGauge,
+        /// Callers waiting for a connection to Postgres.
+        pub postgres_waiting: IntGauge,
+    }
+}

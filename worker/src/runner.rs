@@ -1,0 +1,209 @@
+//! A worker's life: say what is wrong with the settings before anything opens, start, work until asked to stop, finish what was begun.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use apalis::prelude::{Data, WorkerBuilder, WorkerBuilderExt};
+use common::clock::SystemClock;
+use common::license::LicenseDigester;
+use common::seal::Sealer;
+use config::{LogFormat, Settings};
+use ops::admin::AdminServer;
+use ops::health::{Check, Health, Need};
+use ops::metrics::Metrics;
+use ops::tasks::{Backoff, Drain, Tasks};
+use ops::{log, shutdown};
+use storage::pg::listener::{self, Notice};
+use storage::pg::orders::PROCESSING_CHANNEL;
+use storage::queue::backend::Batch;
+use storage::queue::reader;
+use storage::queue::settle::Settler;
+use storage::queue::{Producer, QueueName, ReaderSettings};
+use storage::replies::Replier;
+use storage::{Pg, redis};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::allocation::Allocator;
+use crate::fulfillment::Fulfillment;
+use crate::jobs::fulfill_order::FulfillOrder;
+use crate::jobs::{complete_orders, fulfill_order, observe};
+use crate::metrics::WorkerMetrics;
+
+/// Notices that may wait for a slow task before it is told that it missed some.
+const NOTICES_MAX: usize = 1_024;
+
+/// Runs a worker until the process is asked to stop.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let format = if settings.log.format == LogFormat::Json { log::Format::Json } else { log::Format::Text };
+    log::init(format, &settings.log.filter)?;
+    let metrics = Metrics::new("worker", &[("version", env!("CARGO_PKG_VERSION"))])?;
+    log::install_panic_hook(metrics.panics_total());
+    let asked_to_stop = shutdown::on_signals()?;
+    let health = Health::new(&metrics);
+    health.spawn_heartbeat();
+    let admin = AdminServer::start(settings.worker.admin_listen, metrics.clone(), health.clone())?;
+
+    let running = start(&settings, &metrics, &health)?;
+    tracing::info!(admin = %admin.local_addr(), "worker started");
+
+    asked_to_stop.cancelled().await;
+    health.set_draining();
+    running.stop(settings.worker.drain_timeout).await;
+    admin.shutdown();
+    Ok(())
+}
+
+/// A running worker. Listening outlives working, so that the health stays true until the last job is done.
+pub struct Running {
+    work: Tasks,
+    watch: Tasks,
+}
+
+impl Running {
+    /// Stops taking jobs, finishes those in work for at most `timeout`, and lets go.
+    pub async fn stop(self, timeout: Duration) {
+        for tasks in [self.work, self.watch] {
+            if let Drain::TimedOut { names } = tasks.drain(timeout).await {
+                tracing::warn!(?names, "these tasks did not end in time; what they had begun is taken up by another worker");
+            }
+        }
+    }
+}
+
+/// Starts everything a worker does on the current runtime. Connects in the background: neither Postgres nor Redis need be there yet.
+pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow::Result<Running> {
+    let worker_metrics = WorkerMetrics::register(metrics.registry()).context("registering metrics")?;
+    let pg = Pg::new(&settings.postgres, "worker")?;
+    let client = redis::client(&settings.redis)?;
+    let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
+    let fulfillment = Arc::new(Fulfillment {
+        pg: pg.clone(),
+        allocator: Allocator::new(sealer("license"), LicenseDigester::new(&settings.secrets.license_digest)),
+        requests: sealer("order request"),
+        clock: Arc::new(SystemClock::new()),
+        starts_max: i32::from(settings.worker.job_starts_max),
+    });
+    let queue = QueueName::new(&settings.queue.prefix, fulfill_order::NAME);
+    let job = Arc::new(FulfillOrder {
+        fulfillment: fulfillment.clone(),
+        pg: pg.clone(),
+        jobs: sealer("job"),
+        replier: Replier::new(client.clone(), Arc::new(sealer("reply"))),
+        batch_keys_max: settings.worker.batch_keys_max,
+        metrics: worker_metrics.clone(),
+    });
+
+    let watch = Tasks::new(&CancellationToken::new(), metrics);
+    let work = Tasks::new(&CancellationToken::new(), metrics);
+    let (notices, _) = broadcast::channel(NOTICES_MAX);
+    watch_postgres(&watch, &pg, notices.clone(), health.check("postgres", Need::Required));
+
+    let reading =
+        Reading { settings: settings.clone(), queue: queue.clone(), open: pg.health(), job, check: health.check("queue", Need::Required) };
+    work.spawn_supervised("fulfill_order", Backoff::default(), move |stop| reading.clone().run(stop));
+    let (sweep_pg, sweep_metrics, interval) = (pg.clone(), worker_metrics.clone(), settings.worker.sweep_interval);
+    work.spawn_supervised("complete_orders", Backoff::default(), move |stop| {
+        complete_orders::run(sweep_pg.clone(), fulfillment.clone(), sweep_metrics.clone(), notices.subscribe(), interval, stop)
+    });
+    let producer = Producer::new(client, queue);
+    watch.spawn_supervised("observe", Backoff::default(), move |stop| {
+        observe::run(pg.clone(), producer.clone(), worker_metrics.clone(), stop)
+    });
+    Ok(Running { work, watch })
+}
+
+fn watch_postgres(tasks: &Tasks, pg: &Pg, notices: broadcast::Sender<Notice>, check: Check) {
+    let listening = pg.clone();
+    tasks.spawn_supervised("listen", Backoff::default(), move |stop| {
+        let (pg, notices) = (listening.clone(), notices.clone());
+        async move {
+            stop.run_until_cancelled(listener::run(&pg, &[PROCESSING_CHANNEL], notices)).await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    follow(tasks, "watch_postgres", pg.health(), check, "cannot be reached");
+}
+
+/// Keeps a health check equal to a flag.
+fn follow(tasks: &Tasks, name: &'static str, flag: watch::Receiver<bool>, check: Check, reason: &'static str) {
+    tasks.spawn_supervised(name, Backoff::default(), move |stop| {
+        let (mut flag, check) = (flag.clone(), check.clone());
+        async move {
+            loop {
+                if *flag.borrow_and_update() {
+                    check.ok()
+                } else {
+                    check.failed(reason)
+                }
+                match stop.run_until_cancelled(flag.changed()).await {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) | None => return Ok::<_, Infallible>(()),
+                }
+            }
+        }
+    });
+}
+
+/// Reads one queue through apalis.
+#[derive(Clone)]
+struct Reading {
+    settings: Settings,
+    queue: QueueName,
+    open: watch::Receiver<bool>,
+    job: Arc<FulfillOrder>,
+    check: Check,
+}
+
+impl Reading {
+    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let worker = &self.settings.worker;
+        let settings = ReaderSettings {
+            pickup_idle: self.settings.queue.pickup_idle,
+            renew: self.settings.queue.renew,
+            batch_jobs_max: worker.batch_jobs_max,
+            consumer: Uuid::now_v7().to_string(),
+        };
+        let name = settings.consumer.clone();
+        let reading = reader::start(&self.settings.redis, self.queue, settings, self.open, stop.child_token())?;
+        let (backend, settler, healthy, closing) = reading.into_parts();
+        let reporting = tokio::spawn(report(healthy, self.check));
+        let ended = WorkerBuilder::new(name)
+            .backend(backend)
+            .concurrency(worker.batches_in_flight)
+            .data(Work { job: self.job, settler })
+            .build(work)
+            .run()
+            .await;
+        // The reader sees the end of its channel, and everything handed out is being settled.
+        closing.close(worker.drain_timeout).await;
+        reporting.abort();
+        ended.context("the apalis worker")
+    }
+}
+
+#[derive(Clone)]
+struct Work {
+    job: Arc<FulfillOrder>,
+    settler: Settler,
+}
+
+/// What apalis calls for every batch. In a task of its own, so that batches use all threads.
+async fn work(batch: Batch, work: Data<Work>) {
+    let Work { job, settler } = (*work).clone();
+    let ids: Vec<String> = batch.iter().map(|entry| entry.id.clone()).collect();
+    if let Err(panicked) = tokio::spawn(job.run(batch, settler.clone())).await {
+        // What was promised is in the database; the rest were questions, and their askers help themselves.
+        tracing::error!(%panicked, jobs = ids.len(), "a batch was abandoned");
+        ids.into_iter().for_each(|id| settler.settle(id));
+    }
+}
+
+async fn report(mut healthy: watch::Receiver<bool>, check: Check) {
+    while healthy.changed().await.is_ok() {
+        if *healthy.borrow_and_update() { check.ok() } else { check.failed("the queue cannot be read") }
+    }
+}
