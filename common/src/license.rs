@@ -194,6 +194,14 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_one_store_product_and_key() {
+        let key = Uuid::from_u128(7);
+        let places = [place(1, 2, key), place(2, 1, key), place(1, 3, key), place(1, 2, Uuid::from_u128(8))];
+        assert_eq!(places.iter().collect::<HashSet<_>>().len(), places.len());
+        assert_eq!(place(1, 2, key), places[0]);
+    }
+
+    #[test]
     fn debug_hides_the_key() {
         assert_eq!(format!("{:?}", LicenseKey::parse("SECRET").unwrap()), "***");
         assert!(["", "  ", "a\tb", "a\u{0}b", &"x".repeat(513)].iter().all(|text| LicenseKey::parse(text).is_err()));

@@ -12,6 +12,7 @@ pub mod migrations;
 pub mod order_items;
 pub mod orders;
 pub mod products;
+pub mod rewrap;
 pub mod stores;
 pub mod usage;
 

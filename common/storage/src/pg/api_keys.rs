@@ -249,3 +249,15 @@ pub async fn of_store(client: &impl GenericClient, store_id: i64) -> Result<Vec<
     };
     Ok(rows.iter().map(summary).collect())
 }
+
+/// How many keys that are still good hang on each pepper, by the pepper's id.
+pub async fn good_by_pepper(client: &impl GenericClient) -> Result<Vec<(String, i64)>, StorageError> {
+    let rows = client
+        .query(
+            "select pepper_id, count(*) from api_keys
+             where revoked_at is null and (expires_at is null or expires_at > now()) group by 1 order by 1",
+            &[],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}

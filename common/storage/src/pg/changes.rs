@@ -1,6 +1,8 @@
 //! The change feed: one row says that a store, a store's catalogue or an API key is not what it was. Edges follow it from memory's last
 //! known id on; `NOTIFY` wakes them, a poll each second makes sure.
 
+use std::time::SystemTime;
+
 use tokio_postgres::GenericClient;
 
 use super::StorageError;
@@ -75,4 +77,9 @@ pub async fn after(client: &impl GenericClient, after: i64, limit: i64) -> Resul
 pub async fn bounds(client: &impl GenericClient) -> Result<(i64, i64), StorageError> {
     let row = client.query_one("select coalesce(max(id), 0), coalesce(min(id), 0) from changes", &[]).await?;
     Ok((row.get(0), row.get(1)))
+}
+
+/// When a change was recorded, by the database's clock, as long as it is kept.
+pub async fn recorded_at(client: &impl GenericClient, id: i64) -> Result<Option<SystemTime>, StorageError> {
+    Ok(client.query_opt("select created_at from changes where id = $1", &[&id]).await?.map(|row| row.get(0)))
 }
