@@ -5,9 +5,10 @@ use sha2::{Digest, Sha256};
 
 use crate::cart::{self, LINES_MAX, Line, Sku};
 use crate::ids::OrderId;
+use crate::job::NewOrder;
 use crate::json::{self, FieldErrors, Json};
 use crate::money::{Currency, MINOR_MAX};
-use crate::order::{OrderStatus, SoldItem};
+use crate::order::{Order, OrderStatus, SoldItem};
 
 /// The most license keys one order may ask for, all items together.
 pub const KEYS_MAX: i64 = 1_000;
@@ -182,6 +183,32 @@ pub enum FulfillOutcome {
     },
     /// Nothing is known to have happened; the same request again is safe.
     Unknown,
+}
+
+/// What an existing order means for a request that could not make one.
+#[derive(Debug)]
+pub enum Existing<'a> {
+    /// It is what the request asks for.
+    Same(&'a Order),
+    /// It has the request's reference and other content.
+    OtherReference,
+    /// It has the request's `Idempotency-Key` and other content.
+    OtherKey,
+}
+
+impl<'a> Existing<'a> {
+    /// Which of these orders answers a request, or stands in its way. The idempotency key speaks first: it is the caller's own word that
+    /// two requests are the same.
+    pub fn of(wanted: &NewOrder, orders: &'a [Order]) -> Option<Self> {
+        let fingerprint = wanted.request.fingerprint();
+        let mut ours = orders.iter().filter(|order| order.store_id == wanted.store_id && order.mode == wanted.mode);
+        let same_key = |order: &&Order| wanted.idempotency_key.is_some() && order.idempotency_key == wanted.idempotency_key;
+        if let Some(order) = ours.clone().find(same_key) {
+            return Some(if order.fingerprint == fingerprint { Existing::Same(order) } else { Existing::OtherKey });
+        }
+        let order = ours.find(|order| order.external_reference.as_deref() == Some(&wanted.request.external_reference))?;
+        Some(if order.fingerprint == fingerprint { Existing::Same(order) } else { Existing::OtherReference })
+    }
 }
 
 /// A SKU that has too few license keys in stock.

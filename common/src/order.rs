@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cart::Sku;
+use crate::fulfill::Shortage;
+use crate::ids::OrderId;
 use crate::license::LicenseKey;
+use crate::mode::Mode;
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,6 +121,46 @@ pub struct SoldItem {
     pub sku: Sku,
     /// Its license keys; none while they are not usable.
     pub license_keys: Vec<LicenseKey>,
+}
+
+/// An order as it stands.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The partner's name for it.
+    pub external_reference: Option<String>,
+    /// The caller's `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// Digest of the request.
+    pub fingerprint: [u8; 32],
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// ISO 4217.
+    pub currency: Option<String>,
+    /// Minor units.
+    pub total_minor: Option<i64>,
+    /// Who bought.
+    pub customer_email: String,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// When it was made, Unix milliseconds.
+    pub created_at_ms: u64,
+    /// When it last changed, Unix milliseconds.
+    pub updated_at_ms: u64,
+}
+
+/// Why an order came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The same code that a direct answer would have had.
+    pub code: String,
+    /// What was short, when the stock was.
+    pub shortages: Vec<Shortage>,
 }
 
 #[cfg(test)]

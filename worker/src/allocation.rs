@@ -12,7 +12,7 @@ use common::seal::Sealer;
 use storage::StorageError;
 use storage::pg::Transaction;
 use storage::pg::license_keys::{self, Busy, FreeKey, Need, NewDigest};
-use storage::pg::order_items::{Item, SoldKey};
+use storage::pg::order_items::{self, Item, SoldKey};
 use storage::pg::products::{self, Product, Source};
 use uuid::Uuid;
 
@@ -31,7 +31,8 @@ pub struct Sale {
 /// Seals, opens and tells apart license keys.
 #[derive(Debug)]
 pub struct Allocator {
-    sealer: Sealer,
+    /// Seals and opens license keys.
+    pub sealer: Sealer,
     digester: LicenseDigester,
 }
 
@@ -182,8 +183,9 @@ impl Allocator {
                 let (key, license_key) = match &product.source {
                     Source::Pool => {
                         let free = stock.get_mut(&pool).and_then(Pool::sell).ok_or_else(|| missing(product))?;
-                        let license_key = self.open(order.store_id, product.id, free.id, &free.sealed)?;
-                        (SoldKey { id: free.id, sealed: free.sealed }, license_key)
+                        let key = SoldKey { id: free.id, sealed: free.sealed };
+                        let license_key = order_items::open(&self.sealer, order.store_id, product.id, &key)?;
+                        (key, license_key)
                     }
                     Source::Generator(_) => {
                         let license_key = generated.get_mut(&pool).and_then(Vec::pop).ok_or_else(|| missing(product))?;
@@ -200,21 +202,6 @@ impl Allocator {
             sold.push(SoldItem { sku: wanted.sku.clone(), license_keys });
         }
         Ok(Sale { items, sold })
-    }
-
-    /// What a stored order sold, its keys in clear.
-    pub fn reveal(&self, store_id: i64, items: &[Item]) -> Result<Vec<SoldItem>, StorageError> {
-        let item = |item: &Item| {
-            let keys = item.keys.iter().map(|key| self.open(store_id, item.product_id, key.id, &key.sealed));
-            Ok(SoldItem { sku: item.sku.clone(), license_keys: keys.collect::<Result<_, StorageError>>()? })
-        };
-        items.iter().map(item).collect()
-    }
-
-    fn open(&self, store_id: i64, product_id: i64, key_id: Uuid, sealed: &[u8]) -> Result<LicenseKey, StorageError> {
-        let text = self.sealer.open(&license::place(store_id, product_id, key_id), sealed)?;
-        let text = std::str::from_utf8(&text).ok().and_then(|text| LicenseKey::parse(text).ok());
-        text.ok_or_else(|| StorageError::Corrupt(format!("license key {key_id}")))
     }
 
     /// What this order lacks, as the stock stands for everybody to see. Empty when it has enough by now.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use common::clock::{Clock, rfc3339};
 use common::event::EventKind;
-use common::fulfill::{FulfillOutcome, FulfillRequest};
+use common::fulfill::{Existing, FulfillOutcome, FulfillRequest};
 use common::ids::OrderId;
 use common::job::NewOrder;
-use common::order::OrderStatus;
+use common::order::{Failure, OrderStatus};
 use common::seal::Sealer;
 use storage::pg::events;
 use storage::pg::license_keys::Busy;
 use storage::pg::order_items::{self, Item};
-use storage::pg::orders::{self, Failure, Order, ProcessingOrder};
+use storage::pg::orders::{self, ProcessingOrder};
 use storage::pg::{Transaction, dead_letters};
 use storage::{Pg, StorageError};
 use uuid::Uuid;
@@ -153,30 +153,24 @@ impl Fulfillment {
     ) -> Result<(), StorageError> {
         let others_wanted: Vec<&NewOrder> = others.iter().map(|&index| wanted[index]).collect();
         let existing = orders::find(&**tx, &others_wanted).await?;
-        let usable: Vec<OrderId> = existing.iter().filter(|order| order.status.keys_usable()).map(|order| order.id.clone()).collect();
         let items = order_items::of_orders(&**tx, &existing.iter().map(|order| order.id.clone()).collect::<Vec<_>>()).await?;
-        let mut revealed = HashMap::new();
+        let mut sold = HashMap::new();
         for order in &existing {
-            let stored = items.get(order.id.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let sold = if usable.contains(&order.id) {
-                self.allocator.reveal(order.store_id, stored)?
-            } else {
-                stored.iter().map(|item| common::order::SoldItem { sku: item.sku.clone(), license_keys: Vec::new() }).collect()
-            };
-            revealed.insert(order.id.as_str(), sold);
+            let items = items.get(order.id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            sold.insert(order.id.as_str(), order_items::reveal(&self.allocator.sealer, order, items)?);
         }
         for &index in others {
             let order = wanted[index];
-            outcomes[index] = match judge(order, &existing) {
-                Some(Judgement::Same(same)) if same.status == OrderStatus::Processing => {
+            outcomes[index] = match Existing::of(order, &existing) {
+                Some(Existing::Same(same)) if same.status == OrderStatus::Processing => {
                     Some(FulfillOutcome::Processing { order_id: same.id.clone() })
                 }
-                Some(Judgement::Same(same)) => {
-                    let items = revealed.get(same.id.as_str()).cloned().unwrap_or_default();
+                Some(Existing::Same(same)) => {
+                    let items = sold.get(same.id.as_str()).cloned().unwrap_or_default();
                     Some(FulfillOutcome::Order { order_id: same.id.clone(), status: same.status, items, replayed: true })
                 }
-                Some(Judgement::OtherReference) => Some(FulfillOutcome::ReferenceConflict),
-                Some(Judgement::OtherKey) => Some(FulfillOutcome::IdempotencyConflict),
+                Some(Existing::OtherReference) => Some(FulfillOutcome::ReferenceConflict),
+                Some(Existing::OtherKey) => Some(FulfillOutcome::IdempotencyConflict),
                 // It was there when we tried to insert and is not now: it fell short, or failed. Alone this order may do better.
                 None => catalogue.unknown(order).map(|sku| FulfillOutcome::UnknownProduct { sku: sku.clone() }),
             };
@@ -320,25 +314,4 @@ pub struct Completed {
     pub dead_letters: u64,
     /// License keys given out.
     pub license_keys: u64,
-}
-
-enum Judgement<'a> {
-    Same(&'a Order),
-    OtherReference,
-    OtherKey,
-}
-
-/// Which existing order answers a request, or stands in its way. The idempotency key speaks first: it is the caller's own word that two
-/// requests are the same.
-fn judge<'a>(wanted: &NewOrder, existing: &'a [Order]) -> Option<Judgement<'a>> {
-    let fingerprint = wanted.request.fingerprint();
-    let ours = |order: &&Order| order.store_id == wanted.store_id && order.mode == wanted.mode;
-    let mut of_store = existing.iter().filter(ours);
-    let same_key = |order: &&Order| wanted.idempotency_key.is_some() && order.idempotency_key == wanted.idempotency_key;
-    if let Some(order) = of_store.clone().find(same_key) {
-        return Some(if order.fingerprint == fingerprint { Judgement::Same(order) } else { Judgement::OtherKey });
-    }
-    let same_reference = |order: &&Order| order.external_reference.as_deref() == Some(&wanted.request.external_reference);
-    let order = of_store.find(same_reference)?;
-    Some(if order.fingerprint == fingerprint { Judgement::Same(order) } else { Judgement::OtherReference })
 }

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use common::cart::Sku;
 use common::ids::OrderId;
+use common::license::{self, LicenseKey};
+use common::order::{Order, SoldItem};
+use common::seal::Sealer;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
@@ -82,4 +85,21 @@ pub async fn of_orders(client: &impl GenericClient, ids: &[OrderId]) -> Result<H
         }
     }
     Ok(orders)
+}
+
+/// What an order sold, with its license keys in clear while they are usable. `sealer` must be one for the purpose `license`.
+pub fn reveal(sealer: &Sealer, order: &Order, items: &[Item]) -> Result<Vec<SoldItem>, StorageError> {
+    let item = |item: &Item| {
+        let keys = if order.status.keys_usable() { item.keys.as_slice() } else { &[] };
+        let license_keys = keys.iter().map(|key| open(sealer, order.store_id, item.product_id, key)).collect::<Result<_, _>>()?;
+        Ok(SoldItem { sku: item.sku.clone(), license_keys })
+    };
+    items.iter().map(item).collect()
+}
+
+/// A sealed license key in clear.
+pub fn open(sealer: &Sealer, store_id: i64, product_id: i64, key: &SoldKey) -> Result<LicenseKey, StorageError> {
+    let text = sealer.open(&license::place(store_id, product_id, key.id), &key.sealed)?;
+    let text = std::str::from_utf8(&text).ok().and_then(|text| LicenseKey::parse(text).ok());
+    text.ok_or_else(|| StorageError::Corrupt(format!("license key {}", key.id)))
 }

@@ -3,11 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use common::event::EventKind;
-use common::fulfill::Shortage;
 use common::ids::OrderId;
 use common::job::NewOrder;
 use common::mode::Mode;
-use common::order::OrderStatus;
+use common::order::{Failure, Order, OrderStatus};
 use tokio_postgres::{GenericClient, Row};
 
 use super::{Pg, StorageError, events};
@@ -83,46 +82,6 @@ pub async fn delete(tx: &impl GenericClient, ids: &[OrderId]) -> Result<(), Stor
     Ok(())
 }
 
-/// An order as it stands.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// Its id.
-    pub id: OrderId,
-    /// Whose.
-    pub store_id: i64,
-    /// Live or test.
-    pub mode: Mode,
-    /// The partner's name for it.
-    pub external_reference: Option<String>,
-    /// The caller's `Idempotency-Key`.
-    pub idempotency_key: Option<String>,
-    /// Digest of the request.
-    pub fingerprint: Vec<u8>,
-    /// Where it stands.
-    pub status: OrderStatus,
-    /// ISO 4217.
-    pub currency: Option<String>,
-    /// Minor units.
-    pub total_minor: Option<i64>,
-    /// Who bought.
-    pub customer_email: String,
-    /// Why it failed.
-    pub failure: Option<Failure>,
-    /// When it was made, Unix milliseconds.
-    pub created_at_ms: u64,
-    /// When it last changed, Unix milliseconds.
-    pub updated_at_ms: u64,
-}
-
-/// Why an order came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The same code that a direct answer would have had.
-    pub code: String,
-    /// What was short, when the stock was.
-    pub shortages: Vec<Shortage>,
-}
-
 const COLUMNS: &str = "id, store_id, live, external_reference, idempotency_key, fingerprint, status, currency, total_minor, customer_email,
                        error_code, error_detail, created_at, updated_at";
 
@@ -143,12 +102,12 @@ fn read(row: &Row) -> Result<Order, StorageError> {
     };
     Ok(Order {
         status: row.get::<_, &str>(6).parse().map_err(|_| corrupt(format!("status {:?}", row.get::<_, &str>(6))))?,
+        fingerprint: row.get::<_, &[u8]>(5).try_into().map_err(|_| corrupt("its fingerprint has another length".into()))?,
         id,
         store_id: row.get(1),
         mode: Mode::from_live(row.get(2)),
         external_reference: row.get(3),
         idempotency_key: row.get(4),
-        fingerprint: row.get(5),
         currency: row.get(7),
         total_minor: row.get(8),
         customer_email: row.get(9),

@@ -120,8 +120,8 @@ pub async fn order_requests(
         )
         .await?;
     let read = |row: &tokio_postgres::Row| {
-        let id = OrderId::parse(row.get(0))
-            .map_err(|error| StorageError::Corrupt(format!("order {:?}: {error}", row.get::<_, &str>(0))))?;
+        let id =
+            OrderId::parse(row.get(0)).map_err(|error| StorageError::Corrupt(format!("order {:?}: {error}", row.get::<_, &str>(0))))?;
         Ok((id, row.get(1)))
     };
     rows.iter().map(read).collect()
