@@ -26,7 +26,7 @@ pub fn up(options: &Options, environment: &Environment) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let lock = Lock::take(&folder)?;
     remove_if_there(&folder.env())?;
-    up::check(options, environment)?;
+    up::check(options, environment, &interrupt)?;
     build(environment)?;
     interrupt.check()?;
     // The supervisor takes its own.

@@ -97,5 +97,6 @@ pub fn remove_if_there(path: &Path) -> std::io::Result<()> {
 
 /// The repository.
 pub fn workspace() -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).components().collect()
+    // This crate lies two folders below it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/")).to_owned()
 }

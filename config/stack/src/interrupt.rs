@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
-/// From the moment it exists, the first signal is remembered, and a second one ends the process at once (the kernel then ends our
+/// From the moment it exists, the first signal is remembered; a Ctrl-C after it ends the process at once (the kernel then ends our
 /// children).
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
@@ -25,9 +25,9 @@ impl Interrupt {
         let raised = Arc::new(AtomicBool::new(false));
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
+        // Before the flag's own registration: the first Ctrl-C only raises the flag that the second one finds raised.
+        flag::register_conditional_shutdown(SIGINT, 128 + SIGINT, Arc::clone(&raised))?;
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // In this order: the first signal only raises the flag that the second one finds raised.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&raised))?;
             flag::register(signal, Arc::clone(&raised))?;
             pipe::register(signal, sender.try_clone()?)?;
         }

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,6 +20,9 @@ use crate::secrets::Secrets;
 use crate::settings::{Settings, base_url};
 use crate::status;
 use crate::system::{POSTGRES_FOLDER, System, edge_port, is_free};
+
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
+const PORT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Arguments of `cargo stack up`.
 #[derive(clap::Args)]
@@ -49,7 +52,7 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     // One left by a killed stack describes nothing that still runs.
     remove_if_there(&folder.env())?;
-    check(options, environment)?;
+    check(options, environment, &interrupt)?;
     let programs = if options.supervised { programs()? } else { build(environment)? };
     raise_file_limit()?;
 
@@ -69,13 +72,19 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
 }
 
 /// What would fail later is better said at once.
-pub fn check(options: &Options, environment: &Environment) -> Result<()> {
+pub fn check(options: &Options, environment: &Environment, interrupt: &Interrupt) -> Result<()> {
     if options.fresh && environment.database_url.is_some() {
         bail!(
             "--fresh would forget the secrets, but not empty the database that DATABASE_URL names; empty it yourself, or unset DATABASE_URL"
         );
     }
     for port in (0..usize::from(options.edges)).map(edge_port) {
+        // The edges of a stack that was killed a moment ago may still be dying.
+        let asked = Instant::now();
+        while !is_free(port) && asked.elapsed() < PORT_PATIENCE {
+            interrupt.wait(&[], PORT_INTERVAL)?;
+            interrupt.check()?;
+        }
         if !is_free(port) {
             bail!(
                 "port {port} is taken, and an edge needs it; `ss -ltnp 'sport = :{port}'` shows by whom (when it is another checkout's stack: \
@@ -115,11 +124,14 @@ fn start(
     worker().arg("migrate").must_succeed().context("cannot migrate the database")?;
     interrupt.check()?;
     let demo = demo::prepare(&worker, folder, &identity(system, &settings), interrupt)?;
-    for _ in 0..options.workers {
-        system.start_worker(&programs.worker, &settings, folder)?;
-    }
-    for _ in 0..options.edges {
-        system.start_edge(&programs.edge, &settings, folder)?;
+    // In turns: the first edge and the first worker get the admin ports that are their defaults.
+    for index in 0..options.edges.max(options.workers) {
+        if index < options.edges {
+            system.start_edge(&programs.edge, &settings, folder)?;
+        }
+        if index < options.workers {
+            system.start_worker(&programs.worker, &settings, folder)?;
+        }
     }
     system.wait_until_ready(interrupt)?;
     Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo })

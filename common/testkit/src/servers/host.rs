@@ -177,7 +177,8 @@ impl Host {
 
 /// `target/stack` of this checkout: secrets, logs and, where possible, the servers' data.
 pub fn stack_folder() -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/stack")).components().collect()
+    // This crate lies two folders below the repository.
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/")).join("target/stack")
 }
 
 /// Programs that were found, and where their servers may live.
