@@ -2,6 +2,7 @@
 //! here; that is what `storage` is for.
 
 pub mod allocation;
+pub mod commands;
 pub mod fulfillment;
 pub mod jobs;
 pub mod metrics;
