@@ -1,5 +1,6 @@
 //! Walking through everything that is sealed, batch by batch, and putting back what was sealed anew. A value is replaced only while it
-//! is still the one that was read, so that workers may go on selling beside it. What is inside is not known here.
+//! is still the one that was read and no order holds it, so that workers go on selling beside it: nobody waits for a row in here, and so
+//! nobody can wait in a circle. What is inside is not known here.
 
 use common::ids::OrderId;
 use common::license::LicenseDigest;
@@ -72,12 +73,15 @@ pub struct Resealed<Id> {
 pub async fn replace_licenses(client: &impl GenericClient, shelf: Shelf, resealed: &[Resealed<Uuid>]) -> Result<u64, StorageError> {
     let sql = match shelf {
         Shelf::Free => {
-            "update license_keys k set sealed = new.after from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
-             where k.id = new.id and k.sealed = new.before"
+            "with held as materialized (select id from license_keys where id = any($1) for update skip locked)
+             update license_keys k set sealed = new.after from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
+             where k.id = new.id and k.sealed = new.before and k.id in (select id from held)"
         }
         Shelf::Sold => {
-            "update order_keys k set sealed = new.after from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
-             where k.license_key_id = new.id and k.sealed = new.before"
+            "with held as materialized (
+                 select license_key_id as id from order_keys where license_key_id = any($1) for update skip locked)
+             update order_keys k set sealed = new.after from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
+             where k.license_key_id = new.id and k.sealed = new.before and k.license_key_id in (select id from held)"
         }
     };
     replace_by_uuid(client, sql, resealed).await
@@ -133,8 +137,9 @@ pub async fn replace_order_requests(client: &impl GenericClient, resealed: &[Res
     let (before, after) = columns(resealed);
     let replaced = client
         .execute(
-            "update orders o set sealed_request = new.after from unnest($1::text[], $2::bytea[], $3::bytea[]) as new (id, before, after)
-             where o.id = new.id and o.sealed_request = new.before",
+            "with held as materialized (select id from orders where id = any($1) for update skip locked)
+             update orders o set sealed_request = new.after from unnest($1::text[], $2::bytea[], $3::bytea[]) as new (id, before, after)
+             where o.id = new.id and o.sealed_request = new.before and o.id in (select id from held)",
             &[&ids, &before, &after],
         )
         .await?;

@@ -1,0 +1,97 @@
+//! The command line: what can be asked for, and who does it. One file for each noun; this one is the table of contents. A command prints
+//! what came of it to standard output and everything else to standard error, and ends with a code that [`Failure`] lists.
+
+mod arguments;
+mod context;
+mod failure;
+mod installation;
+mod key;
+mod key_file;
+mod limit;
+mod output;
+mod product;
+mod revocation;
+mod rewrap;
+mod secrets;
+mod stock;
+mod store;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use config::Settings;
+
+pub use failure::Failure;
+
+use context::Context;
+use output::Output;
+
+/// Runs jobs, and is the operator's hands
+#[derive(Debug, Parser)]
+#[command(name = "worker", version, arg_required_else_help = true)]
+pub struct CommandLine {
+    /// Configuration file, laid over the defaults; the environment is laid over it
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print exactly one JSON value to standard output
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work on jobs until asked to stop
+    Run,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Print the effective configuration, secrets hidden, or what is wrong with it
+    CheckConfig,
+    /// Print the version
+    Version,
+    /// Stores
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// API keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Products and prices
+    #[command(subcommand)]
+    Product(product::ProductCommand),
+    /// License keys in stock
+    #[command(subcommand)]
+    Stock(stock::StockCommand),
+    /// API keys' own limits
+    #[command(subcommand)]
+    Limit(limit::LimitCommand),
+    /// The secrets that hash, sign, seal and digest
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
+}
+
+impl CommandLine {
+    /// Does what was asked.
+    pub async fn execute(self) -> Result<(), Failure> {
+        let output = Output::new(self.json);
+        let settings = || Settings::from_process(self.config.as_deref()).map_err(Failure::from);
+        if let Command::Run = self.command {
+            return Ok(Box::pin(crate::runner::run(settings()?)).await?);
+        }
+        ops::log::init(ops::log::Format::Text, "warn").map_err(|error| Failure::other(error.to_string()))?;
+        let context = async || Context::open(settings()?, output).await;
+        match self.command {
+            Command::Run => Ok(()),
+            Command::Version => installation::version(output),
+            Command::CheckConfig => installation::check_config(&settings()?, output),
+            Command::Migrate => installation::migrate(&settings()?, output).await,
+            Command::Secrets(secrets::SecretsCommand::Generate) => secrets::generate(output),
+            Command::Secrets(secrets::SecretsCommand::Rewrap) => rewrap::run(&Context::open_patient(settings()?, output).await?).await,
+            Command::Stock(command) => command.run(&Context::open_patient(settings()?, output).await?).await,
+            Command::Store(command) => command.run(&context().await?).await,
+            Command::Key(command) => command.run(&context().await?).await,
+            Command::Product(command) => command.run(&context().await?).await,
+            Command::Limit(command) => command.run(&context().await?).await,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The worker from outside: the real binary and real servers. One test binary, so that it links once.
+
+mod commands;
