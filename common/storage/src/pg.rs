@@ -110,6 +110,12 @@ impl Pg {
     }
 }
 
+/// A transaction that sees the database as it stands at one moment, and changes nothing.
+pub async fn snapshot_transaction(client: &mut Client) -> Result<Transaction<'_>, StorageError> {
+    let builder = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).read_only(true);
+    Ok(builder.start().await?)
+}
+
 /// How the pool stands.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolStatus {

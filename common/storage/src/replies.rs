@@ -159,6 +159,11 @@ fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Reply>>, sealer: &Sealer, sea
 }
 
 impl Waiter {
+    /// The id that the job must carry.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
     /// The reply, whenever it comes.
     pub async fn reply(&mut self) -> Reply {
         match (&mut self.reply).await {

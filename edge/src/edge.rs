@@ -1,0 +1,61 @@
+//! Everything a request may need, made once and shared.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::seal::Sealer;
+use common::session::SessionSigner;
+use ipnet::IpNet;
+use storage::Pg;
+
+use crate::api::subdivisions::SubdivisionBodies;
+use crate::fulfillment::Fulfillment;
+use crate::gate::Gate;
+use crate::metrics::EdgeMetrics;
+use crate::router::Router;
+
+/// The edge.
+pub struct Edge {
+    /// Where a request leads.
+    pub router: Router,
+    /// Who may.
+    pub gate: Gate,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Makes session tokens.
+    pub signer: SessionSigner,
+    /// Asks workers.
+    pub fulfillment: Fulfillment,
+    /// Reads orders.
+    pub pg: Pg,
+    /// Opens license keys.
+    pub licenses: Sealer,
+    /// Answers of the subdivisions endpoint.
+    pub subdivisions: SubdivisionBodies,
+    /// Tax rates.
+    pub taxes: common::tax::TaxTable,
+    /// What is counted.
+    pub metrics: EdgeMetrics,
+    /// How it is set.
+    pub knobs: Knobs,
+}
+
+/// The settings that requests feel.
+#[derive(Debug, Clone)]
+pub struct Knobs {
+    /// What customers see of us, without a trailing slash.
+    pub public_base_url: String,
+    /// Whether return URLs must be https.
+    pub https_only: bool,
+    /// The most bytes of a body.
+    pub body_max_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The most bytes of a request target.
+    pub uri_max_bytes: usize,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long a checkout session lives when its request does not say.
+    pub session_lifetime_s: u64,
+}

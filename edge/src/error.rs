@@ -1,0 +1,251 @@
+//! The one place that knows status codes and what callers are told. Handlers say what is wrong in the platform's words; here it becomes
+//! a problem document (RFC 9457) with a page of its own. Nothing internal ever leaves: causes go to the log, under the request id.
+
+use common::cart::Sku;
+use common::fulfill::Shortage;
+use common::ids::OrderId;
+use common::json::{FieldError, FieldErrors};
+use common::order::OrderStatus;
+use http::StatusCode;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+use storage::StorageError;
+
+use crate::answer::Answer;
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $status:ident, $code:literal, $title:literal, $advice:literal;)+) => {
+        /// Every code that a problem document can carry. `Title` and advice are what the documentation page of the code says.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Code {
+            /// All of them, by status.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
+
+            /// The HTTP status.
+            pub fn status(self) -> StatusCode {
+                match self { $(Code::$variant => StatusCode::$status,)+ }
+            }
+
+            /// The stable name.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $code,)+ }
+            }
+
+            /// A short sentence, the same for every occurrence.
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)+ }
+            }
+
+            /// What to do about it.
+            pub fn advice(self) -> &'static str {
+                match self { $(Code::$variant => $advice,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body, a parameter or a header is not as documented.
+    InvalidRequest = BAD_REQUEST, "invalid_request", "The request is not valid",
+        "Look at errors: each entry names a field and what would be right. Change the request before sending it again.";
+    /// The token would not fit into a URL.
+    SessionTooLarge = BAD_REQUEST, "session_too_large", "The checkout session is too large",
+        "The session's token may have 4,096 characters. Send fewer lines or less metadata.";
+    /// A SKU without a price in the currency.
+    PriceNotAvailable = BAD_REQUEST, "price_not_available", "No price in this currency",
+        "Use a currency in which the product has a price, or add a price to the product.";
+    /// The store may not fulfill.
+    StoreNotLicensing = BAD_REQUEST, "store_not_licensing", "The store is not enabled for licensing",
+        "Only stores whose payments are handled elsewhere may fulfill. Ask for licensing to be turned on for this store.";
+    /// No key.
+    MissingApiKey = UNAUTHORIZED, "missing_api_key", "An API key is needed",
+        "Send exactly one header Authorization: Bearer sk_live_... with a Store API key.";
+    /// A key that opens nothing here.
+    InvalidApiKey = UNAUTHORIZED, "invalid_api_key", "The API key is not valid",
+        "The key is mistyped, unknown, revoked, expired or belongs to another store. Check it against the list in the Partner Portal.";
+    /// A key for something else.
+    InsufficientScope = UNAUTHORIZED, "insufficient_scope", "The API key may not do this",
+        "The key was made for other endpoints. Use one with the scope that detail names.";
+    /// No such path.
+    NotFound = NOT_FOUND, "not_found", "There is nothing at this address",
+        "Check the path against the API reference.";
+    /// No such store.
+    StoreNotFound = NOT_FOUND, "store_not_found", "The store does not exist",
+        "Check the store's slug in the path.";
+    /// No such product.
+    ProductNotFound = NOT_FOUND, "product_not_found", "The product does not exist",
+        "Check the SKU that detail names against the store's products.";
+    /// No such order.
+    OrderNotFound = NOT_FOUND, "order_not_found", "The order does not exist",
+        "Check the order id, and that the key has the mode, live or test, in which the order was made.";
+    /// No such country.
+    CountryNotFound = NOT_FOUND, "country_not_found", "The country does not exist",
+        "Use an ISO 3166-1 alpha-2 code such as US.";
+    /// No such subdivision.
+    SubdivisionNotFound = NOT_FOUND, "subdivision_not_found", "The subdivision does not exist",
+        "Use a code that the subdivisions endpoint lists for the country.";
+    /// Another method.
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "The address does not take this method",
+        "Use one of the methods in the Allow header.";
+    /// The body came too slowly.
+    RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request took too long to arrive",
+        "Send the whole body at once, on a connection that is quick enough for it.";
+    /// The reference is taken.
+    ExternalReferenceConflict = CONFLICT, "external_reference_conflict", "The external reference belongs to another order",
+        "An order with this reference exists and has other content. Use a new reference for a new order, or send the original content to read it again.";
+    /// The idempotency key is taken.
+    IdempotencyConflict = CONFLICT, "idempotency_key_conflict", "The Idempotency-Key was used for another request",
+        "Use a new key for every new request, and the same key only for the same content.";
+    /// Too few license keys.
+    OutOfStock = CONFLICT, "out_of_stock", "Not enough license keys in stock",
+        "Nothing was taken and the reference is still free. Import license keys, or ask for fewer, and send the request again.";
+    /// Nothing to revoke.
+    OrderNotRevocable = CONFLICT, "order_not_revocable", "The order cannot be revoked",
+        "Only orders whose license keys are with the customer can be revoked.";
+    /// Too much.
+    BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
+        "A body may have 64 KiB.";
+    /// Too long.
+    UriTooLong = URI_TOO_LONG, "uri_too_long", "The address is too long",
+        "Shorten the path or the query.";
+    /// Not JSON.
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON",
+        "Send Content-Type: application/json, and no Content-Encoding.";
+    /// Too many.
+    RateLimited = TOO_MANY_REQUESTS, "rate_limited", "Too many requests",
+        "Wait for as many seconds as Retry-After says. X-RateLimit-Remaining tells in every answer how many requests are left.";
+    /// Too many fields.
+    HeadTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "The header is too large",
+        "Send fewer or shorter header fields.";
+    /// Our fault.
+    Internal = INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side",
+        "It is not known whether the request had an effect. Sending the same request again is safe. Tell us the request id if it goes on.";
+    /// Not now.
+    Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this right now",
+        "It is not known whether the request had an effect. Send the same request again after as many seconds as Retry-After says: that is always safe.";
+}
+
+/// What goes wrong with a request, as its caller is told.
+#[derive(Debug)]
+pub struct ApiError {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+    shortages: Vec<Shortage>,
+    allow: Option<String>,
+}
+
+impl ApiError {
+    /// An error with a sentence of its own. The sentence is public: it must say nothing that the caller may not know.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), shortages: Vec::new(), allow: None }
+    }
+
+    /// An error whose general advice says all there is.
+    pub fn plain(code: Code) -> Self {
+        Self::new(code, code.advice())
+    }
+
+    /// One field that is not as it should be.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        FieldErrors::one(field, message).into()
+    }
+
+    /// The method is not one of these.
+    pub fn method_not_allowed(allow: String) -> Self {
+        let detail = format!("This address takes {allow}.");
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
+    }
+
+    /// A SKU that the store does not sell.
+    pub fn product_not_found(sku: &Sku) -> Self {
+        Self::new(Code::ProductNotFound, format!("The store has no product with the SKU {sku}."))
+    }
+
+    /// An order that is not there, or not in this store and mode.
+    pub fn order_not_found(id: &str) -> Self {
+        let id: String = id.chars().filter(|c| c.is_ascii_graphic()).take(OrderId::LEN * 2).collect();
+        Self::new(Code::OrderNotFound, format!("The store has no order {id} in this mode."))
+    }
+
+    /// Too few license keys.
+    pub fn out_of_stock(shortages: Vec<Shortage>) -> Self {
+        let short = shortages.iter().map(|short| format!("{} ({} of {})", short.sku, short.available, short.requested));
+        let detail = format!("Not enough license keys in stock: {}.", short.collect::<Vec<_>>().join(", "));
+        Self { shortages, ..Self::new(Code::OutOfStock, detail) }
+    }
+
+    /// An order that has nothing to take back.
+    pub fn not_revocable(status: OrderStatus) -> Self {
+        Self::new(Code::OrderNotRevocable, format!("The order is {status}."))
+    }
+
+    /// The code, for metrics and logs.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The answer: a problem document, and the headers that belong to its status.
+    pub fn into_answer(self, base_url: &str, request_id: &str) -> Answer {
+        let problem = Problem {
+            r#type: format!("{base_url}/developers/errors/{}/", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+            request_id,
+            errors: &self.errors,
+            shortages: &self.shortages,
+        };
+        let body = serde_json::to_vec(&problem).expect("strings and numbers serialize");
+        let mut answer = Answer::new(self.code.status(), body);
+        answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.code.status() {
+            StatusCode::UNAUTHORIZED => {
+                answer.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                answer.headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+            answer.headers.insert(ALLOW, allow);
+        }
+        answer
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "<[Shortage]>::is_empty")]
+    shortages: &'a [Shortage],
+}
+
+impl From<FieldErrors> for ApiError {
+    fn from(errors: FieldErrors) -> Self {
+        Self { errors: errors.into_vec(), ..Self::plain(Code::InvalidRequest) }
+    }
+}
+
+/// The cause is logged here, once; the caller learns only whether it may try again.
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        if error.is_unavailable() {
+            tracing::warn!(%error, "a request could not be served");
+            return Self::plain(Code::Unavailable);
+        }
+        tracing::error!(%error, "a request failed");
+        Self::plain(Code::Internal)
+    }
+}

@@ -1,0 +1,35 @@
+//! What an edge counts. Names and meanings are the metrics page; labels are bounded.
+
+use ops::prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge};
+
+ops::metrics! {
+    /// The edge's own metrics.
+    pub struct EdgeMetrics {
+        /// Requests answered, by route, method and status code. Unknown paths count under the route none.
+        pub requests_total: IntCounterVec["route", "method", "code"],
+        /// Seconds from the whole head being there to the answer being ready, by route.
+        pub request_seconds: HistogramVec["route"] = vec![0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
+        /// Requests refused because a bucket was empty, by quota.
+        pub rate_limited_total: IntCounterVec["quota"],
+        /// Open connections.
+        pub connections: IntGauge,
+        /// Connections refused or ended by us, by reason.
+        pub connections_ended_total: IntCounterVec["reason"],
+        /// Fulfill requests that wait for a worker.
+        pub fulfill_waiting: IntGauge,
+        /// Fulfill requests by how they were answered.
+        pub fulfill_answers_total: IntCounterVec["how"],
+        /// Buckets of addresses that are remembered.
+        pub address_buckets: IntGauge,
+        /// API keys in the snapshot.
+        pub snapshot_keys: IntGauge,
+        /// Stores in the snapshot.
+        pub snapshot_stores: IntGauge,
+        /// Milliseconds since the database last confirmed that the snapshot is up to date.
+        pub snapshot_age_milliseconds: IntGauge,
+        /// Entries in the fulfill queue, as last seen.
+        pub queue_depth: IntGauge,
+        /// Usage reports that could not be written; the counts are kept for the next one.
+        pub usage_failures_total: IntCounter,
+    }
+}

@@ -1,0 +1,3 @@
+//! Pages that people read.
+
+pub mod errors;

@@ -1,0 +1,177 @@
+//! The one table of routes. What a route demands and what it counts under hang on the route itself, so that a new endpoint cannot forget
+//! them.
+
+use common::api_key::Scope;
+use http::Method;
+
+use crate::gate::Access;
+use crate::quotas::QuotaName;
+
+/// What answers a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `api/checkout_session.rs`
+    CheckoutSession,
+    /// `api/fulfill.rs`
+    Fulfill,
+    /// `api/orders.rs`
+    ListOrders,
+    /// `api/orders.rs`
+    GetOrder,
+    /// `api/orders.rs`
+    RevokeOrder,
+    /// `api/subdivisions.rs`
+    Subdivisions,
+    /// `api/tax_rates.rs`
+    TaxRates,
+    /// `api/openapi.rs`
+    OpenApi,
+    /// `pages/errors.rs`
+    ErrorPage,
+}
+
+/// A path, a method and what they lead to.
+#[derive(Debug)]
+pub struct Route {
+    /// The name in metrics and logs.
+    pub name: &'static str,
+    /// The method. A GET route answers HEAD too.
+    pub method: Method,
+    /// The path without its trailing slash; with and without it are the same.
+    pub path: &'static str,
+    /// What it demands.
+    pub access: Access,
+    /// What answers.
+    pub endpoint: Endpoint,
+    /// Whether a browser may read it from any origin.
+    pub any_origin: bool,
+}
+
+const fn route(name: &'static str, method: Method, path: &'static str, access: Access, endpoint: Endpoint) -> Route {
+    let any_origin = matches!(access, Access::Address(_));
+    Route { name, method, path, access, endpoint, any_origin }
+}
+
+const CHECKOUT: Access = Access::Key(Scope::Checkout, QuotaName::Checkout);
+const LICENSING: Access = Access::Key(Scope::Licensing, QuotaName::Licensing);
+const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
+
+/// Every route there is.
+pub static ROUTES: [Route; 9] = [
+    route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
+    route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
+    route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
+    route("get_order", Method::GET, "/api/v1/stores/{slug}/orders/{order_id}", ORDERS, Endpoint::GetOrder),
+    route("revoke_order", Method::POST, "/api/v1/stores/{slug}/orders/{order_id}/revoke", ORDERS, Endpoint::RevokeOrder),
+    route("subdivisions", Method::GET, "/api/v1/geo/subdivisions", Access::Address(QuotaName::Geo), Endpoint::Subdivisions),
+    route("tax_rates", Method::GET, "/api/v1/tax/rates", Access::Address(QuotaName::Tax), Endpoint::TaxRates),
+    route("openapi", Method::GET, "/api/v1/openapi.json", Access::Address(QuotaName::Anonymous), Endpoint::OpenApi),
+    route("error_page", Method::GET, "/developers/errors/{code}", Access::Open, Endpoint::ErrorPage),
+];
+
+/// The parameters of a path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params<'p> {
+    /// `{slug}`
+    pub slug: &'p str,
+    /// `{order_id}` or `{code}`
+    pub id: &'p str,
+}
+
+/// Where a request leads.
+#[derive(Debug)]
+pub enum Found<'p> {
+    /// To a route.
+    Route(&'static Route, Params<'p>),
+    /// To an address that takes other methods.
+    OtherMethods(&'static [&'static Route]),
+    /// Nowhere.
+    Nothing,
+}
+
+/// Finds routes.
+#[derive(Debug)]
+pub struct Router {
+    paths: matchit::Router<&'static [&'static Route]>,
+}
+
+impl Router {
+    /// A router over [`ROUTES`].
+    pub fn new() -> Self {
+        let mut paths: matchit::Router<&'static [&'static Route]> = matchit::Router::new();
+        for first in &ROUTES {
+            if paths.at(first.path).is_ok_and(|found| found.value.iter().any(|route| route.path == first.path)) {
+                continue;
+            }
+            let of_path: Vec<&'static Route> = ROUTES.iter().filter(|route| route.path == first.path).collect();
+            // Made once, and needed as long as the process lives.
+            paths.insert(first.path, Vec::leak(of_path)).expect("the table has no two paths in conflict");
+        }
+        Self { paths }
+    }
+
+    /// Where this leads. One trailing slash makes no difference.
+    pub fn find<'p>(&self, method: &Method, path: &'p str) -> Found<'p> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let Ok(matched) = self.paths.at(path) else { return Found::Nothing };
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        match matched.value.iter().find(|route| route.method == wanted) {
+            Some(route) => {
+                let get = |name| matched.params.get(name).unwrap_or_default();
+                let id = if get("order_id").is_empty() { get("code") } else { get("order_id") };
+                Found::Route(route, Params { slug: get("slug"), id })
+            }
+            None => Found::OtherMethods(matched.value),
+        }
+    }
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The methods that these routes take, as the `Allow` header lists them.
+pub fn allow(routes: &[&Route]) -> String {
+    let mut methods: Vec<&str> = Vec::new();
+    for route in routes {
+        methods.extend(if route.method == Method::GET { &["GET", "HEAD"][..] } else { &["POST"][..] });
+    }
+    methods.push("OPTIONS");
+    methods.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: Method, path: &str) -> Option<(&'static str, String, String)> {
+        match Router::new().find(&method, path) {
+            Found::Route(route, params) => Some((route.name, params.slug.to_owned(), params.id.to_owned())),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn every_route_is_found_with_and_without_its_slash() {
+        for route in &ROUTES {
+            let path = route.path.replace("{slug}", "my-store").replace("{order_id}", "ORD-1").replace("{code}", "x");
+            for path in [path.clone(), format!("{path}/")] {
+                assert_eq!(found(route.method.clone(), &path).map(|found| found.0), Some(route.name), "{path}");
+            }
+            assert_eq!(found(route.method.clone(), &format!("{path}//")), None);
+        }
+    }
+
+    #[test]
+    fn parameters_methods_and_nothing() {
+        let order = found(Method::HEAD, "/api/v1/stores/s-1/orders/ORD-9/");
+        assert_eq!(order, Some(("get_order", "s-1".into(), "ORD-9".into())));
+        let Found::OtherMethods(routes) = Router::new().find(&Method::DELETE, "/api/v1/stores/s/orders/") else { panic!("405") };
+        assert_eq!(allow(routes), "GET, HEAD, OPTIONS");
+        for path in ["/", "", "/api", "/api/v1/stores/s", "/api/v1/stores//orders", "/api/v2/geo/subdivisions", "/API/v1/openapi.json"] {
+            assert_eq!(found(Method::GET, path), None, "{path}");
+        }
+    }
+}

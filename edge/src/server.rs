@@ -1,0 +1,265 @@
+//! Connections: accepted up to a bound, told apart as HTTP/1.1, HTTP/2 or TLS by their first bytes, served, and ended in an orderly way.
+//! Every wait on a client has a deadline; most of them are kept by [`guarded::Guarded`].
+
+pub mod guarded;
+pub mod tls;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client_address::ClientAddress;
+use crate::edge::Edge;
+use crate::metrics::EdgeMetrics;
+use crate::service;
+use guarded::{Activity, Deadlines, Guarded};
+
+/// What every HTTP/2 connection begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait before accepting again when the system has no room.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How connections are treated.
+#[derive(Debug, Clone)]
+pub struct ServerKnobs {
+    /// Open connections in all.
+    pub connections_max: usize,
+    /// Open connections from one address.
+    pub connections_per_address_max: usize,
+    /// Bytes of a request head.
+    pub head_max_bytes: usize,
+    /// Header fields of a request.
+    pub head_fields_max: usize,
+    /// Open streams of an HTTP/2 connection.
+    pub http2_streams_max: u32,
+    /// How long to wait for a client to do something.
+    pub deadlines: Deadlines,
+}
+
+/// Serves connections.
+#[derive(Clone)]
+pub struct Server {
+    edge: Arc<Edge>,
+    knobs: Arc<ServerKnobs>,
+    tls: Option<TlsAcceptor>,
+    room: Arc<Semaphore>,
+    per_address: PerAddress,
+    tracker: TaskTracker,
+    /// Cancelled when connections are to end after what they are doing.
+    drain: CancellationToken,
+}
+
+impl Server {
+    /// A server that serves nobody yet.
+    pub fn new(edge: Arc<Edge>, knobs: ServerKnobs, tls: Option<TlsAcceptor>) -> Self {
+        let room = Arc::new(Semaphore::new(knobs.connections_max));
+        let per_address = PerAddress::new(knobs.connections_per_address_max);
+        Self { edge, knobs: Arc::new(knobs), tls, room, per_address, tracker: TaskTracker::new(), drain: CancellationToken::new() }
+    }
+
+    /// Accepts connections until `stop`.
+    pub async fn accept(self, listener: Arc<TcpListener>, stop: CancellationToken) -> Result<(), Infallible> {
+        loop {
+            let accepted = tokio::select! { accepted = listener.accept() => accepted, () = stop.cancelled() => return Ok(()) };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) => {
+                    // Out of descriptors, most likely. What is open goes on; others must wait.
+                    self.metrics().connections_ended_total.with_label_values(&["accept_error"]).inc();
+                    tracing::debug!(%error, "accepting a connection");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    fn metrics(&self) -> &EdgeMetrics {
+        &self.edge.metrics
+    }
+
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let Ok(room) = self.room.clone().try_acquire_owned() else {
+            self.metrics().connections_ended_total.with_label_values(&["too_many"]).inc();
+            return;
+        };
+        let Some(place) = self.per_address.enter(ClientAddress::of(peer.ip())) else {
+            self.metrics().connections_ended_total.with_label_values(&["too_many_of_address"]).inc();
+            return;
+        };
+        let server = self.clone();
+        self.tracker.spawn(async move {
+            server.metrics().connections.inc();
+            if let Err(reason) = server.serve(stream, peer).await {
+                server.metrics().connections_ended_total.with_label_values(&[reason]).inc();
+            }
+            server.metrics().connections.dec();
+            drop((room, place));
+        });
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), &'static str> {
+        stream.set_nodelay(true).map_err(|_| "socket")?;
+        let deadlines = self.knobs.deadlines;
+        let Some(tls) = &self.tls else {
+            let mut stream = stream;
+            let first = self.before_drain(deadlines.first_byte, first_bytes(&mut stream)).await?;
+            return self.serve_http(Guarded::new(stream, first.bytes, deadlines), first.is_http2, peer).await;
+        };
+        let stream = self.before_drain(deadlines.first_byte, tls.accept(stream)).await?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.serve_http(Guarded::new(stream, Vec::new(), deadlines), is_http2, peer).await
+    }
+
+    /// A step at the beginning of a connection, which a drain need not wait for.
+    async fn before_drain<T>(&self, timeout: Duration, step: impl Future<Output = io::Result<T>>) -> Result<T, &'static str> {
+        tokio::select! {
+            done = tokio::time::timeout(timeout, step) => match done {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(_)) => Err("handshake"),
+                Err(_) => Err("first_byte_timeout"),
+            },
+            () = self.drain.cancelled() => Err("drained"),
+        }
+    }
+
+    async fn serve_http<S>(&self, stream: Guarded<S>, is_http2: bool, peer: SocketAddr) -> Result<(), &'static str>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = stream.activity(is_http2);
+        let service = service_fn({
+            let (edge, activity) = (self.edge.clone(), activity.clone());
+            move |request| {
+                let (edge, working) = (edge.clone(), Activity::begin(&activity));
+                async move {
+                    let response = service::serve(edge, peer, request).await;
+                    drop(working);
+                    Ok::<_, Infallible>(response)
+                }
+            }
+        });
+        let knobs = &self.knobs;
+        let io = TokioIo::new(stream);
+        let served = if is_http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(knobs.http2_streams_max)
+                .max_header_list_size(u32::try_from(knobs.head_max_bytes).unwrap_or(u32::MAX))
+                .keep_alive_interval(Some(Duration::from_secs(20)))
+                .keep_alive_timeout(Duration::from_secs(10));
+            let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = self.drain.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        } else {
+            let mut builder = http1::Builder::new();
+            // The guard keeps the deadlines: hyper's own would end idle connections as if they were slow.
+            builder.header_read_timeout(None).max_headers(knobs.head_fields_max).max_header_size(knobs.head_max_bytes);
+            let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = self.drain.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        };
+        served.map_err(|error| {
+            if activity.timed_out() {
+                "timeout"
+            } else if error.is_parse() {
+                "malformed"
+            } else {
+                "broken"
+            }
+        })
+    }
+
+    /// Ends all connections after what they are doing. `false` when some were still busy after `timeout`.
+    pub async fn drain(&self, timeout: Duration) -> bool {
+        self.drain.cancel();
+        self.tracker.close();
+        tokio::time::timeout(timeout, self.tracker.wait()).await.is_ok()
+    }
+}
+
+struct FirstBytes {
+    bytes: Vec<u8>,
+    is_http2: bool,
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2: at the first byte that differs, or after the whole preface.
+async fn first_bytes(stream: &mut TcpStream) -> io::Result<FirstBytes> {
+    let mut bytes = vec![0; PREFACE.len()];
+    let mut len = 0;
+    loop {
+        let read = stream.read(&mut bytes[len..]).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        len += read;
+        if bytes[..len] != PREFACE[..len] || len == PREFACE.len() {
+            bytes.truncate(len);
+            return Ok(FirstBytes { is_http2: bytes == PREFACE, bytes });
+        }
+    }
+}
+
+/// Connections by address.
+#[derive(Debug, Clone)]
+struct PerAddress {
+    open: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    max: usize,
+}
+
+/// A connection's place among those of its address.
+struct Place {
+    address: ClientAddress,
+    of: PerAddress,
+}
+
+impl PerAddress {
+    fn new(max: usize) -> Self {
+        Self { open: Arc::default(), max }
+    }
+
+    fn enter(&self, address: ClientAddress) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        Some(Place { address, of: self.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.of.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}

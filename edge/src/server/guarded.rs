@@ -1,0 +1,196 @@
+//! A connection with deadlines on everything a client can keep us waiting for: the next request, the rest of a head, and taking what we
+//! write. While a request is being worked on the clock stands still; its body has a deadline of its own.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// How long to wait for a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// From accepted to the first byte, a TLS handshake included.
+    pub first_byte: Duration,
+    /// From a head's first byte to its last.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Without the client taking anything of what we write.
+    pub write: Duration,
+}
+
+/// What a connection is doing, known to the connection and to its requests.
+#[derive(Debug)]
+pub struct Activity {
+    started: Instant,
+    requests: AtomicUsize,
+    /// Milliseconds after `started` at which the last request ended.
+    idle_since_ms: AtomicU64,
+    /// On HTTP/2 bytes may come without a request beginning: a ping is no head.
+    is_http2: AtomicBool,
+    timed_out: AtomicBool,
+}
+
+impl Activity {
+    /// Counts a request until what is returned is dropped.
+    pub fn begin(this: &Arc<Self>) -> Working {
+        this.requests.fetch_add(1, Ordering::AcqRel);
+        Working(this.clone())
+    }
+
+    /// Whether the connection was ended because its client was too slow.
+    pub fn timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Relaxed)
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.started + Duration::from_millis(self.idle_since_ms.load(Ordering::Acquire))
+    }
+}
+
+/// A request being worked on.
+#[derive(Debug)]
+pub struct Working(Arc<Activity>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.idle_since_ms.store(self.0.started.elapsed().as_millis() as u64, Ordering::Release);
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A stream with deadlines, and the bytes that were read from it already.
+pub struct Guarded<S> {
+    stream: S,
+    first: Vec<u8>,
+    deadlines: Deadlines,
+    activity: Arc<Activity>,
+    /// When the first byte of the present head came; none while waiting for it.
+    head_since: Option<Instant>,
+    /// When the client last took something, while we have something for it.
+    write_since: Option<Instant>,
+    read_timer: Pin<Box<Sleep>>,
+    write_timer: Pin<Box<Sleep>>,
+}
+
+impl<S> Guarded<S> {
+    /// Guards a stream of which `first` was read already.
+    pub fn new(stream: S, first: Vec<u8>, deadlines: Deadlines) -> Self {
+        let now = Instant::now();
+        let activity = Activity {
+            started: now,
+            requests: AtomicUsize::new(0),
+            idle_since_ms: AtomicU64::new(0),
+            is_http2: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
+        };
+        let head_since = (!first.is_empty()).then_some(now);
+        let timer = || Box::pin(tokio::time::sleep_until(now + deadlines.idle));
+        let (read_timer, write_timer) = (timer(), timer());
+        Self { stream, first, deadlines, activity: Arc::new(activity), head_since, write_since: None, read_timer, write_timer }
+    }
+
+    /// What the connection is doing; `is_http2` says how to read it.
+    pub fn activity(&self, is_http2: bool) -> Arc<Activity> {
+        self.activity.is_http2.store(is_http2, Ordering::Relaxed);
+        self.activity.clone()
+    }
+
+    /// Until when the client must have sent something more. None while we are working for it.
+    fn read_deadline(&self) -> Option<Instant> {
+        if self.activity.requests.load(Ordering::Acquire) > 0 {
+            return None;
+        }
+        let idle_since = self.activity.idle_since();
+        match self.head_since {
+            Some(since) if since >= idle_since && !self.activity.is_http2.load(Ordering::Relaxed) => Some(since + self.deadlines.head),
+            _ => Some(idle_since + self.deadlines.idle),
+        }
+    }
+
+    fn give_up(&self) -> io::Error {
+        self.activity.timed_out.store(true, Ordering::Relaxed);
+        io::ErrorKind::TimedOut.into()
+    }
+
+    /// Keeps the write deadline: counts from the first moment at which the client took nothing.
+    fn after_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_since = None;
+            return written;
+        }
+        let deadline = *self.write_since.get_or_insert_with(Instant::now) + self.deadlines.write;
+        match poll_timer(&mut self.write_timer, deadline, cx) {
+            Poll::Ready(()) => Poll::Ready(Err(self.give_up())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+fn poll_timer(timer: &mut Pin<Box<Sleep>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    if timer.deadline() != deadline {
+        timer.as_mut().reset(deadline);
+    }
+    timer.as_mut().poll(cx)
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.first.is_empty() {
+            let len = this.first.len().min(buf.remaining());
+            buf.put_slice(&this.first[..len]);
+            this.first.drain(..len);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) {
+            let begins = this.head_since.is_none_or(|since| since < this.activity.idle_since());
+            if begins && buf.filled().len() > before && this.activity.requests.load(Ordering::Acquire) == 0 {
+                this.head_since = Some(Instant::now());
+            }
+            return Poll::Ready(read);
+        }
+        match this.read_deadline() {
+            Some(deadline) => match poll_timer(&mut this.read_timer, deadline, cx) {
+                // The deadline may have moved since the timer was set.
+                Poll::Ready(()) if this.read_deadline().is_some_and(|deadline| deadline <= Instant::now()) => {
+                    Poll::Ready(Err(this.give_up()))
+                }
+                _ => Poll::Pending,
+            },
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.after_write(cx, written)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.after_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.after_write(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.after_write(cx, shut)
+    }
+}

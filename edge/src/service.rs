@@ -1,0 +1,205 @@
+//! One request, straight through: name it, find its route, ask the gate, read the body, call the handler, write the headers, count it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use common::clock::Now;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue,
+};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::answer::Answer;
+use crate::api::{checkout_session, fulfill, openapi, orders, subdivisions, tax_rates};
+use crate::body;
+use crate::client_address::{self, ClientAddress};
+use crate::edge::Edge;
+use crate::error::{ApiError, Code};
+use crate::gate::{Access, Caller};
+use crate::pages;
+use crate::quotas::{self, QuotaName, Rate};
+use crate::router::{Endpoint, Found, Params, Route, allow};
+
+/// The header that names a request, in both directions.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_MAX: usize = 128;
+
+/// A request that was let in, with everything its handler may look at.
+#[derive(Debug)]
+pub struct Call<'r> {
+    /// Its name.
+    pub request_id: &'r str,
+    /// When its head was there.
+    pub now: Now,
+    /// The parameters of its path.
+    pub params: Params<'r>,
+    /// What follows the question mark.
+    pub query: &'r str,
+    /// Its header.
+    pub headers: &'r HeaderMap,
+    /// Its body; empty where the route takes none.
+    pub body: Bytes,
+}
+
+/// Answers one request. Never fails: whatever goes wrong is an answer too.
+pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let started = Instant::now();
+    let now = edge.clock.now();
+    let (head, incoming) = request.into_parts();
+    let request_id = request_id(&head.headers);
+    let found = edge.router.find(&head.method, head.uri.path());
+    let address = ClientAddress::of(client_address::of(peer, &head.headers, &edge.knobs.trusted_proxies));
+    let (route, params) = match &found {
+        Found::Route(route, params) => (Some(*route), params.clone()),
+        Found::OtherMethods(..) | Found::Nothing => (None, Params::default()),
+    };
+
+    let (mut answer, rate) = match (check(&edge, &head), route) {
+        (Err(error), _) => refuse(&edge, error, &head.uri, address, now, &request_id),
+        (Ok(()), None) => without_route(&edge, &head, &found, address, now, &request_id),
+        (Ok(()), Some(route)) => {
+            let decision = edge.gate.admit(route.access, &head.headers, params.slug, address, now);
+            let call =
+                |body| Call { request_id: &request_id, now, params, query: head.uri.query().unwrap_or(""), headers: &head.headers, body };
+            let answered = match decision.outcome {
+                Err(error) => Err(error),
+                Ok(caller) => match body::read(&edge.knobs, route, &head.headers, incoming).await {
+                    Err(error) => Err(error),
+                    Ok(body) => handle(&edge, route, caller.as_ref(), call(body)).await,
+                },
+            };
+            (answered.unwrap_or_else(|error| error.into_answer(&edge.knobs.public_base_url, &request_id)), decision.rate)
+        }
+    };
+
+    write_headers(&mut answer.headers, rate.as_ref(), route, &request_id);
+    if let Some(Rate { name, decision }) = rate
+        && !decision.admitted
+    {
+        edge.metrics.rate_limited_total.with_label_values(&[name.as_str()]).inc();
+    }
+    let name = route.map_or("none", |route| route.name);
+    edge.metrics.requests_total.with_label_values(&[name, method_label(&head.method), answer.status.as_str()]).inc();
+    edge.metrics.request_seconds.with_label_values(&[name]).observe(started.elapsed().as_secs_f64());
+    tracing::debug!(request_id, route = name, status = answer.status.as_u16(), "answered");
+    answer.into_response(head.method == Method::HEAD)
+}
+
+async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<'_>) -> Result<Answer, ApiError> {
+    match (route.endpoint, caller) {
+        (Endpoint::CheckoutSession, Some(caller)) => checkout_session::create(edge, caller, &call),
+        (Endpoint::Fulfill, Some(caller)) => fulfill::fulfill(edge, caller, &call).await,
+        (Endpoint::ListOrders, Some(caller)) => orders::list(edge, caller, &call).await,
+        (Endpoint::GetOrder, Some(caller)) => orders::get(edge, caller, &call).await,
+        (Endpoint::RevokeOrder, Some(caller)) => orders::revoke(edge, caller, &call).await,
+        (Endpoint::Subdivisions, _) => subdivisions::list(edge, &call),
+        (Endpoint::TaxRates, _) => tax_rates::list(edge, &call),
+        (Endpoint::OpenApi, _) => Ok(openapi::document()),
+        (Endpoint::ErrorPage, _) => pages::errors::page(&call),
+        // The table gives these endpoints a key to ask for.
+        (_, None) => Err(ApiError::plain(Code::MissingApiKey)),
+    }
+}
+
+/// What HTTP demands of every request, before anything is made of it.
+fn check(edge: &Edge, head: &http::request::Parts) -> Result<(), ApiError> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > edge.knobs.uri_max_bytes {
+        return Err(ApiError::new(Code::UriTooLong, format!("An address may have {} bytes.", edge.knobs.uri_max_bytes)));
+    }
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+        return Err(ApiError::field("Host", "must be there exactly once"));
+    }
+    if !head.uri.path().starts_with('/') && head.uri.path() != "*" {
+        return Err(ApiError::field("path", "must begin with a slash"));
+    }
+    Ok(())
+}
+
+/// A request that leads to no route: to other methods, to a question about methods, or nowhere.
+fn without_route(
+    edge: &Edge,
+    head: &http::request::Parts,
+    found: &Found<'_>,
+    address: ClientAddress,
+    now: Now,
+    request_id: &str,
+) -> (Answer, Option<Rate>) {
+    let error = match found {
+        Found::OtherMethods(routes) if head.method == Method::OPTIONS => {
+            let rate = in_api(&head.uri).then(|| edge.gate.charge(address, QuotaName::Anonymous, now));
+            return (options(routes), rate);
+        }
+        Found::OtherMethods(routes) => ApiError::method_not_allowed(allow(routes)),
+        _ => ApiError::plain(Code::NotFound),
+    };
+    refuse(edge, error, &head.uri, address, now, request_id)
+}
+
+/// Refuses a request that no key pays for: its address does.
+fn refuse(edge: &Edge, error: ApiError, uri: &http::Uri, address: ClientAddress, now: Now, request_id: &str) -> (Answer, Option<Rate>) {
+    let rate = in_api(uri).then(|| edge.gate.charge(address, QuotaName::Anonymous, now));
+    let error = if rate.is_some_and(|rate| !rate.decision.admitted) { ApiError::plain(Code::RateLimited) } else { error };
+    (error.into_answer(&edge.knobs.public_base_url, request_id), rate)
+}
+
+fn in_api(uri: &http::Uri) -> bool {
+    uri.path().starts_with("/api/")
+}
+
+fn options(routes: &[&Route]) -> Answer {
+    let allow = HeaderValue::try_from(allow(routes)).expect("methods are visible ASCII");
+    let answer = Answer::new(StatusCode::NO_CONTENT, "").with(ALLOW, allow.clone());
+    if !routes.iter().all(|route| route.any_origin) {
+        return answer;
+    }
+    answer
+        .with(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))
+        .with(ACCESS_CONTROL_ALLOW_METHODS, allow)
+        .with(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("X-Request-Id, If-None-Match"))
+        .with(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"))
+}
+
+fn write_headers(headers: &mut HeaderMap, rate: Option<&Rate>, route: Option<&Route>, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(rate) = rate {
+        rate.write(headers);
+    }
+    if route.is_some_and(|route| route.any_origin) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(quotas::EXPOSED));
+    }
+    if matches!(route.map(|route| route.access), Some(Access::Key(..))) {
+        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// The name of a request: the caller's own where it is well-formed, a new one otherwise.
+fn request_id(headers: &HeaderMap) -> String {
+    let well_formed = |id: &&str| {
+        (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(well_formed) {
+        Some(id) => id.to_owned(),
+        None => format!("req_{:024x}", rand::random::<u128>() >> 32),
+    }
+}
+
+/// Callers may send any word as a method; metrics know these.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

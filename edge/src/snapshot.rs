@@ -1,0 +1,250 @@
+//! What an edge knows by heart: API keys, stores and catalogues. Requests are answered from here; only the follower writes. Nothing in
+//! here waits for anything.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use common::api_key::{ApiKey, ApiKeyHash, ApiKeyHasher, Scopes};
+use common::cart::Sku;
+use common::clock::Now;
+use common::limits::{Bucket, Quota};
+use common::mode::Mode;
+use common::money::Currency;
+use dashmap::DashMap;
+use dashmap::mapref::one::Ref;
+use storage::pg::api_keys::ApiKeyRow;
+use storage::pg::products::Priced;
+use storage::pg::stores;
+
+use crate::quotas::QuotaName;
+
+/// Key hashes are uniform already: their first bytes are as good as any hash of them.
+#[derive(Debug, Default, Clone)]
+pub struct Prefix(u64);
+
+impl Hasher for Prefix {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            // The length prefix of the array comes first and must not be all that counts.
+            self.0 = self.0.rotate_left(5) ^ u64::from_ne_bytes(word);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type KeyTable = DashMap<ApiKeyHash, KeyEntry, BuildHasherDefault<Prefix>>;
+
+/// A key, its buckets and its counters.
+#[derive(Debug)]
+pub struct KeyEntry {
+    /// The key's id.
+    pub id: i64,
+    /// Whose it is.
+    pub store_id: i64,
+    /// Unix milliseconds from which on it is refused.
+    expires_at_ms: u64,
+    /// The loading that saw it last; what a later one did not see is gone.
+    generation: u32,
+    /// Own limits a minute, 0 where everybody's hold: checkout, licensing, api.
+    own_limits: [u32; 3],
+    buckets: [Bucket; 3],
+    /// Requests and refusals since the last report, and the Unix second of the last request.
+    requests: AtomicU32,
+    limited: AtomicU32,
+    last_used_s: AtomicU32,
+    /// Live or test.
+    pub mode: Mode,
+    /// What it may be used for.
+    pub scopes: Scopes,
+}
+
+impl KeyEntry {
+    fn new(row: &ApiKeyRow, generation: u32) -> Self {
+        let mut entry = Self {
+            id: row.id,
+            store_id: row.store_id,
+            expires_at_ms: 0,
+            generation,
+            own_limits: [0; 3],
+            buckets: Default::default(),
+            requests: AtomicU32::new(0),
+            limited: AtomicU32::new(0),
+            last_used_s: AtomicU32::new(0),
+            mode: row.mode,
+            scopes: row.scopes,
+        };
+        entry.update(row, generation);
+        entry
+    }
+
+    /// Takes over what may change of a key; its buckets and counters stay.
+    fn update(&mut self, row: &ApiKeyRow, generation: u32) {
+        let own = |limit: Option<u32>| limit.unwrap_or(0);
+        self.expires_at_ms = row.expires_at_ms.unwrap_or(u64::MAX);
+        self.own_limits = [own(row.quotas.checkout), own(row.quotas.licensing), own(row.quotas.api)];
+        self.scopes = row.scopes;
+        self.generation = generation;
+    }
+
+    /// Whether the key is past its time.
+    pub fn is_expired(&self, now: Now) -> bool {
+        now.unix_ms >= self.expires_at_ms
+    }
+
+    /// The bucket for a quota of keys, and the limit that holds: the key's own or `everybodys`.
+    pub fn bucket(&self, name: QuotaName, everybodys: Quota) -> (&Bucket, Quota) {
+        let index = match name {
+            QuotaName::Checkout => 0,
+            QuotaName::Licensing => 1,
+            _ => 2,
+        };
+        let own = self.own_limits[index];
+        (&self.buckets[index], if own == 0 { everybodys } else { Quota::per_minute(own) })
+    }
+
+    /// Counts a request for the usage report.
+    pub fn count(&self, admitted: bool, now: Now) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if !admitted {
+            self.limited.fetch_add(1, Ordering::Relaxed);
+        }
+        self.last_used_s.store(u32::try_from(now.unix_s()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+/// A shop and what it sells.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Internal id.
+    pub id: i64,
+    /// The name in URLs.
+    pub slug: String,
+    /// Whether it may fulfill.
+    pub licensing: bool,
+    /// What it sells.
+    pub catalogue: Catalogue,
+}
+
+/// Prices by SKU.
+pub type Catalogue = Arc<HashMap<Sku, Vec<(Currency, i64)>>>;
+
+/// The memory of an edge.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    keys: KeyTable,
+    stores: DashMap<String, Arc<Store>>,
+    slugs: DashMap<i64, String>,
+    generation: AtomicU32,
+    /// The newest change that is in here; -1 before the first loading.
+    applied_change_id: AtomicI64,
+    /// Monotonic nanoseconds at which the database last confirmed that there is nothing newer.
+    confirmed_at_ns: AtomicU64,
+}
+
+impl Snapshot {
+    /// An empty memory.
+    pub fn new() -> Self {
+        Self { applied_change_id: AtomicI64::new(-1), ..Self::default() }
+    }
+
+    /// The entry of a key, if it is known. Which pepper made its hash makes no difference.
+    pub fn key(&self, hasher: &ApiKeyHasher, key: &ApiKey) -> Option<Ref<'_, ApiKeyHash, KeyEntry>> {
+        hasher.candidates(key).find_map(|hash| self.keys.get(&hash))
+    }
+
+    /// The store of this slug.
+    pub fn store(&self, slug: &str) -> Option<Arc<Store>> {
+        self.stores.get(slug).map(|store| store.clone())
+    }
+
+    /// The newest change that is in here; -1 before the first loading.
+    pub fn applied_change_id(&self) -> i64 {
+        self.applied_change_id.load(Ordering::Acquire)
+    }
+
+    /// How long ago the database last confirmed that this is up to date, in nanoseconds.
+    pub fn age_ns(&self, now: Now) -> u64 {
+        now.mono_ns.saturating_sub(self.confirmed_at_ns.load(Ordering::Relaxed))
+    }
+
+    /// How many keys and stores are known.
+    pub fn len(&self) -> (usize, usize) {
+        (self.keys.len(), self.stores.len())
+    }
+
+    pub(crate) fn confirm(&self, change_id: i64, now: Now) {
+        self.applied_change_id.store(change_id, Ordering::Release);
+        self.confirmed_at_ns.store(now.mono_ns, Ordering::Relaxed);
+    }
+
+    /// Begins a loading of everything. What it does not put in is gone once it has ended.
+    pub(crate) fn begin_loading(&self) -> u32 {
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Ends a loading: forgets the keys and stores that it did not see.
+    pub(crate) fn end_loading(&self, generation: u32, seen_stores: &HashMap<i64, String>) {
+        self.keys.retain(|_, entry| entry.generation == generation);
+        self.slugs.retain(|id, _| seen_stores.contains_key(id));
+        self.stores.retain(|_, store| seen_stores.contains_key(&store.id));
+    }
+
+    /// Puts a key in, or takes it out when it is revoked.
+    pub(crate) fn put_key(&self, row: &ApiKeyRow) {
+        if row.revoked {
+            self.keys.remove(&row.hash);
+            return;
+        }
+        let generation = self.generation.load(Ordering::Relaxed);
+        match self.keys.get_mut(&row.hash) {
+            Some(mut entry) => entry.update(row, generation),
+            None => {
+                self.keys.insert(row.hash, KeyEntry::new(row, generation));
+            }
+        }
+    }
+
+    /// Takes keys out by id. Looks at all of them, so many ids at once are better than one by one.
+    pub(crate) fn revoke(&self, ids: &[i64]) {
+        self.keys.retain(|_, entry| !ids.contains(&entry.id));
+    }
+
+    /// Puts a store in, with what is already known of its catalogue.
+    pub(crate) fn put_store(&self, row: &stores::Store) {
+        let catalogue = self.store(&row.slug).map(|store| store.catalogue.clone()).unwrap_or_default();
+        self.slugs.insert(row.id, row.slug.clone());
+        let store = Store { id: row.id, slug: row.slug.clone(), licensing: row.licensing, catalogue };
+        self.stores.insert(row.slug.clone(), Arc::new(store));
+    }
+
+    /// Puts a store's catalogue in. A store that is not known yet will bring its own.
+    pub(crate) fn put_catalogue(&self, store_id: i64, products: Vec<Priced>) {
+        let Some(slug) = self.slugs.get(&store_id).map(|slug| slug.clone()) else { return };
+        let catalogue: Catalogue = Arc::new(products.into_iter().map(|(product, prices)| (product.sku, prices)).collect());
+        if let Some(mut store) = self.stores.get_mut(&slug) {
+            let updated = Store { catalogue, ..Store::clone(&store) };
+            *store = Arc::new(updated);
+        }
+    }
+
+    /// What each key did since the last call, for keys that did anything: id, requests, refusals, Unix second of the last request.
+    pub(crate) fn take_usage(&self) -> Vec<storage::pg::usage::Usage> {
+        let used = |entry: &KeyEntry| {
+            let requests = entry.requests.swap(0, Ordering::Relaxed);
+            (requests > 0).then(|| storage::pg::usage::Usage {
+                key_id: entry.id,
+                requests: i64::from(requests),
+                limited: i64::from(entry.limited.swap(0, Ordering::Relaxed)),
+                last_used_s: i64::from(entry.last_used_s.load(Ordering::Relaxed)),
+            })
+        };
+        self.keys.iter().filter_map(|entry| used(entry.value())).collect()
+    }
+}
