@@ -12,7 +12,7 @@ use common::secret::SecretList;
 use serde::Serialize;
 use storage::StorageError;
 use storage::pg::license_keys::{self, NewDigest};
-use storage::pg::rewrap::{self, Resealed, SealedLicense, Shelf};
+use storage::pg::rewrap::{self, Resealed, SealedLetter, SealedLicense, Shelf};
 use storage::pg::{Transaction, api_keys};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -143,6 +143,12 @@ fn open(sealer: &Sealer, place: &[u8], sealed: &[u8]) -> Result<Opened, OpenErro
     Ok((plain, anew))
 }
 
+/// The order whose request a dead letter is: such a letter is sealed as the order's request still.
+fn order_given_up(queue: &str, reason: &str) -> Option<OrderId> {
+    let (id, _) = reason.strip_prefix("order ").filter(|_| queue == "order_request")?.split_once(':')?;
+    OrderId::parse(id).ok()
+}
+
 struct Rewrapper<'a> {
     context: &'a Context,
     licenses: Sealer,
@@ -227,25 +233,28 @@ impl<'a> Rewrapper<'a> {
         let client = self.context.pg.client().await?;
         loop {
             let batch = rewrap::dead_letters(&**client, after, BATCH).await?;
-            let Some(&(last, _)) = batch.last() else { return Ok(tally) };
-            after = last;
-            let seal_anew = |this: &mut Self, (id, sealed): (Uuid, Vec<u8>), tally: &mut Tally| {
-                let opened = match open(&this.jobs, fulfill_order::PLACE, &sealed) {
-                    // Some letters are dead because nobody could ever open them.
-                    Err(OpenError::Malformed | OpenError::Changed) => {
-                        tally.unreadable += 1;
-                        return None;
-                    }
-                    opened => opened,
-                };
-                let (_, anew) = this.readable(opened, || format!("dead letter {id}"), tally)?;
-                anew.map(|after| Resealed { id, before: sealed, after })
-            };
+            let Some(last) = batch.last() else { return Ok(tally) };
+            after = last.id;
             tally.seen += batch.len() as u64;
-            let resealed: Vec<_> = batch.into_iter().filter_map(|letter| seal_anew(self, letter, &mut tally)).collect();
+            let resealed: Vec<_> = batch.into_iter().filter_map(|letter| self.dead_letter(letter, &mut tally)).collect();
             tally.replaced(rewrap::replace_dead_letters(&**client, &resealed).await?, resealed.len());
             self.progress.say(&format!("dead letters: {} seen, {} sealed anew", tally.seen, tally.rewrapped));
         }
+    }
+
+    fn dead_letter(&mut self, letter: SealedLetter, tally: &mut Tally) -> Option<Resealed<Uuid>> {
+        let SealedLetter { id, queue, reason, sealed } = letter;
+        let opened = match order_given_up(&queue, &reason) {
+            Some(order) => open(&self.requests, order.as_str().as_bytes(), &sealed),
+            None => open(&self.jobs, fulfill_order::PLACE, &sealed),
+        };
+        if let Err(OpenError::Malformed | OpenError::Changed) = opened {
+            // Some letters are dead because nobody could ever open them.
+            tally.unreadable += 1;
+            return None;
+        }
+        let (_, anew) = self.readable(opened, || format!("dead letter {id}"), tally)?;
+        anew.map(|after| Resealed { id, before: sealed, after })
     }
 
     /// What was read; or `None`, noted.

@@ -87,10 +87,25 @@ pub async fn replace_licenses(client: &impl GenericClient, shelf: Shelf, reseale
     replace_by_uuid(client, sql, resealed).await
 }
 
+/// A dead letter with what tells where it was sealed to.
+#[derive(Debug, Clone)]
+pub struct SealedLetter {
+    /// Its id.
+    pub id: Uuid,
+    /// Where it came from.
+    pub queue: String,
+    /// Why it is dead, in words.
+    pub reason: String,
+    /// The letter, sealed.
+    pub sealed: Vec<u8>,
+}
+
 /// The next dead letters by id, at most `limit`. Begin after [`Uuid::nil`].
-pub async fn dead_letters(client: &impl GenericClient, after: Uuid, limit: i64) -> Result<Vec<(Uuid, Vec<u8>)>, StorageError> {
-    let rows = client.query("select id, sealed from dead_letters where id > $1 order by id limit $2", &[&after, &limit]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+pub async fn dead_letters(client: &impl GenericClient, after: Uuid, limit: i64) -> Result<Vec<SealedLetter>, StorageError> {
+    let sql = "select id, queue, reason, sealed from dead_letters where id > $1 order by id limit $2";
+    let rows = client.query(sql, &[&after, &limit]).await?;
+    let letter = |row: &tokio_postgres::Row| SealedLetter { id: row.get(0), queue: row.get(1), reason: row.get(2), sealed: row.get(3) };
+    Ok(rows.iter().map(letter).collect())
 }
 
 /// Replaces dead letters that are still as they were read. Returns how many.

@@ -32,7 +32,10 @@ async fn products_have_sources_and_prices() {
     create(&["--sku", "POOL", "--source", "pool", "--price", "GBP=1"]).fails(9, &["\"POOL\"", "exists already"]);
     create(&["--sku", "X", "--source", "pool", "--pattern", "XXXXX-XXXXX-XXXXX-XXXXX", "--price", "GBP=1"]).fails(2, &["--pattern"]);
     create(&["--sku", "X", "--source", "pool", "--price", "GBP=1", "gbp=2"]).fails(2, &["GBP has two prices"]);
-    assert_eq!(create(&["--sku", "X", "--source", "generator", "--pattern", "WIN-XXXXXXXXXXXXXXXX", "--price", "GBP=1", "JPY=500"]).code, 0);
+    assert_eq!(
+        create(&["--sku", "X", "--source", "generator", "--pattern", "WIN-XXXXXXXXXXXXXXXX", "--price", "GBP=1", "JPY=500"]).code,
+        0
+    );
 
     let priced = installation.json(&["product", "price", "--store", "demo", "--sku", "X", "EUR=1250", "GBP=2"]);
     assert_eq!(priced["prices"], json!({"EUR": 1250, "GBP": 2, "JPY": 500}));

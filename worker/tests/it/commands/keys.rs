@@ -1,22 +1,33 @@
 //! API keys: shown once, rolled with an overlap, and revoked with a report of who has followed.
 
-use std::time::{Duration, Instant};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::process::Stdio;
 
 use common::api_key::{ApiKey, ApiKeyHasher};
 use common::mode::Mode;
 use serde_json::{Value, json};
 use testkit::servers::Redis;
 
-use super::Installation;
+use super::{Ended, Installation};
+
+/// A change that no edge of a test has seen, and one that each has.
+const NONE: i64 = 0;
+const ALL: i64 = 1_000_000;
 
 impl Installation {
     fn key(&self, more: &[&str]) -> Value {
         self.json(&[&["key", "create", "--store", "demo", "--name", "shop"], more].concat())
     }
 
-    async fn edge(&self, id: &str, applied_change_id: i64, seen: &str) {
-        let sql = format!("insert into edges (id, applied_change_id, seen_at) values ('{id}', {applied_change_id}, now() - interval '{seen}')");
-        self.execute(&sql).await;
+    /// An edge that reported just now, or so long ago.
+    async fn edge(&self, id: &str, applied_change_id: i64, ago: &str) {
+        let columns = "insert into edges (id, applied_change_id, seen_at, applied_at)";
+        self.execute(&format!("{columns} values ('{id}', {applied_change_id}, now() - interval '{ago}', now() + interval '1 s')")).await;
+    }
+
+    fn revoke(&self) -> Ended {
+        self.run(&["--json", "key", "revoke", &self.key(&[])["id"].to_string()])
     }
 }
 
@@ -84,7 +95,89 @@ async fn a_rolled_key_overlaps_with_its_successor() {
     let hours = format!("select round(extract(epoch from expires_at - now()) / 3600)::bigint from api_keys where id = {}", new["id"]);
     assert_eq!(installation.count(&hours).await, 24, "the overlap when nothing is said");
 
-    installation.json(&["key", "revoke", &old_id, "--config", "/dev/null"]);
+    installation.execute(&format!("update api_keys set revoked_at = now() where id = {old_id}")).await;
     installation.run(&["key", "roll", &old_id]).fails(1, &["is revoked"]);
     installation.run(&["key", "roll", "99"]).fails(1, &["no API key 99"]);
+}
+
+#[tokio::test]
+async fn revoking_says_which_edges_refuse_the_key() {
+    let installation = Installation::with_products().await;
+    installation.edge("edge-a", ALL, "0").await;
+    installation.edge("edge-b", ALL, "4 s").await;
+    installation.edge("edge-c", NONE, "1 min").await;
+    let revoked = installation.revoke();
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    let report = revoked.value();
+    assert_eq!((&report["followed"], &report["alive"], &report["silent"]), (&json!(2), &json!(2), &json!(["edge-c"])));
+    assert!(report["edges"][0]["followed_at"].is_string() && report["edges"][0]["followed_after_ms"].as_u64() < Some(1_001), "{report}");
+    assert!(installation.json(&["key", "list", "--store", "demo"])[0]["revoked_at"].is_string());
+
+    // Nobody listens where these settings say that Redis is: told, but no reason to fail.
+    assert_eq!(report["redis"], "unreachable");
+    assert!(revoked.stderr.contains("Redis could not be told"), "{revoked:?}");
+    installation.run(&["key", "revoke", "99"]).fails(1, &["no API key 99"]);
+
+    let text = installation.run(&["key", "revoke", "1"]).stdout;
+    assert!(
+        text.contains("2 of 2 edges refuse it since 2") && text.contains("either crashed or cut off") && text.contains("edge-c"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn revoking_ends_with_10_when_an_edge_has_not_followed() {
+    let installation = Installation::with_products().await;
+    installation.edge("edge-a", ALL, "0").await;
+    // Falls silent while it is waited for, which must not take it out of the account.
+    installation.edge("edge-b", NONE, "4 s").await;
+    let revoked = installation.revoke();
+    assert_eq!(revoked.code, 10, "{revoked:?}");
+    assert!(revoked.stderr.contains("1 of 2 edges had not followed after 3 s") && revoked.stderr.contains(": edge-b;"), "{revoked:?}");
+    let report = revoked.value();
+    assert_eq!((&report["followed"], &report["alive"], &report["edges"][1]["followed_at"]), (&json!(1), &json!(2), &json!(null)));
+}
+
+#[tokio::test]
+async fn revoking_waits_for_edges_that_are_about_to_follow_or_to_stop() {
+    let installation = Installation::with_products().await;
+    installation.edge("edge-a", NONE, "0").await;
+    installation.edge("edge-b", NONE, "0").await;
+    let id = installation.key(&[])["id"].to_string();
+    let mut command = installation.command(&["--json", "key", "revoke", &id]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let revoked = format!("select count(*) from api_keys where id = {id} and revoked_at is not null");
+    while installation.count(&revoked).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let follow =
+        "update edges set applied_change_id = (select max(id) from changes), applied_at = now(), seen_at = now() where id = 'edge-a'";
+    installation.execute(follow).await;
+    installation.execute("delete from edges where id = 'edge-b'").await;
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.value()["followed"], 1, "{ended:?}");
+}
+
+#[tokio::test]
+async fn revocations_travel_on_redis_too() {
+    let mut installation = Installation::with_products().await;
+    let redis = tokio::task::spawn_blocking(Redis::shared_for_tests).await.unwrap().unwrap();
+    installation.settings = installation.settings.clone().redis(&redis.url()).set("QUEUE__PREFIX", "revoking");
+    let mut edge = BufReader::new(TcpStream::connect(("127.0.0.1", redis.port())).unwrap());
+    let url = redis.url();
+    let password = url.strip_prefix("redis://:").and_then(|rest| rest.split('@').next()).unwrap();
+    edge.get_mut().write_all(format!("AUTH {password}\r\nSUBSCRIBE revoking:revoked\r\n").as_bytes()).unwrap();
+    let mut heard = String::new();
+    while !heard.ends_with(":1\r\n") {
+        edge.read_line(&mut heard).unwrap();
+    }
+
+    let revoked = installation.revoke();
+    let report = revoked.json();
+    assert_eq!((&report["redis"], &report["alive"]), (&json!("told"), &json!(0)));
+    heard.clear();
+    while !heard.ends_with(&format!("\r\n{}\r\n", report["id"])) {
+        assert_ne!(edge.read_line(&mut heard).unwrap(), 0, "the connection ended before the revocation came: {heard:?}");
+    }
 }
