@@ -59,7 +59,10 @@ struct Installation {
 impl Installation {
     async fn new() -> Self {
         let database = Database::new().await.expect("a database");
-        Self { settings: Settings::new().postgres(database.url()), pg: database.pg().expect("a pool") }
+        // Redis is where nobody listens, which most commands need not know.
+        let settings =
+            Settings::new().postgres(database.url()).set("REDIS__CONNECT_TIMEOUT_MS", "200").set("REDIS__COMMAND_TIMEOUT_MS", "200");
+        Self { settings, pg: database.pg().expect("a pool") }
     }
 
     /// With store `demo` and products `POOL` and `MADE` in it.

@@ -118,6 +118,7 @@ async fn revoking_says_which_edges_refuse_the_key() {
     assert!(revoked.stderr.contains("Redis could not be told"), "{revoked:?}");
     installation.run(&["key", "revoke", "99"]).fails(1, &["no API key 99"]);
 
+    installation.execute("update edges set seen_at = now() where id <> 'edge-c'").await;
     let text = installation.run(&["key", "revoke", "1"]).stdout;
     assert!(
         text.contains("2 of 2 edges refuse it since 2") && text.contains("either crashed or cut off") && text.contains("edge-c"),
