@@ -21,12 +21,11 @@ pub fn build(environment: &Environment) -> Result<Programs> {
     if !status.success() {
         bail!("the build failed; see above");
     }
-    programs()
+    programs(environment)
 }
 
 /// Where they are after a build: cargo put this very program into `<target>/<profile>`.
-pub fn programs() -> Result<Programs> {
-    let own = std::env::current_exe().context("cannot find our own program")?;
-    let release = own.ancestors().nth(2).context("our own program lies in no target folder")?.join("release");
+pub fn programs(environment: &Environment) -> Result<Programs> {
+    let release = environment.own.ancestors().nth(2).context("our own program lies in no target folder")?.join("release");
     Ok(Programs { edge: release.join("edge"), worker: release.join("worker") })
 }

@@ -32,7 +32,7 @@ pub fn up(options: &Options, environment: &Environment) -> Result<ExitCode> {
     // The supervisor takes its own.
     drop(lock);
     let mut log = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(folder.supervisor_log())?;
-    let mut supervisor = start_supervisor(options, &folder)?;
+    let mut supervisor = start_supervisor(options, environment, &folder)?;
     loop {
         let ready = folder.env().exists();
         let ended = supervisor.try_wait()?;
@@ -71,11 +71,11 @@ pub fn down() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn start_supervisor(options: &Options, folder: &Folder) -> Result<Child> {
+fn start_supervisor(options: &Options, environment: &Environment, folder: &Folder) -> Result<Child> {
     let log = OpenOptions::new().append(true).open(folder.supervisor_log())?;
     // In a session of its own neither Ctrl-C nor the closing of this terminal reaches it.
     let mut command = Command::new("setsid");
-    command.arg(std::env::current_exe()?).args(["up", "--supervised"]);
+    command.arg(&environment.own).args(["up", "--supervised"]);
     command.args(["--edges", &options.edges.to_string(), "--workers", &options.workers.to_string()]);
     if options.fresh {
         command.arg("--fresh");

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 pub struct Environment {
     /// Where programs are looked for.
     pub path: OsString,
+    /// Our own program, asked for at the start: the path gets lost when a build puts another one in its place.
+    pub own: PathBuf,
     /// The cargo that started us.
     pub cargo: PathBuf,
     /// A Postgres to use instead of our own.
@@ -25,6 +27,7 @@ impl Environment {
     pub fn read() -> Result<Self> {
         Ok(Self {
             path: env::var_os("PATH").context("PATH is not set")?,
+            own: env::current_exe().context("cannot find our own program")?,
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into(),
             database_url: url("DATABASE_URL", &["postgres://", "postgresql://"])?,
             redis_url: url("REDIS_URL", &["redis://", "rediss://"])?,

@@ -53,7 +53,7 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     // One left by a killed stack describes nothing that still runs.
     remove_if_there(&folder.env())?;
     check(options, environment, &interrupt)?;
-    let programs = if options.supervised { programs()? } else { build(environment)? };
+    let programs = if options.supervised { programs(environment)? } else { build(environment)? };
     raise_file_limit()?;
 
     let mut system = System::default();
