@@ -1,10 +1,14 @@
 //! What tests and the one-command stack stand on: real servers, started privately and gone without a trace.
 //!
-//! Development only. No production crate may depend on this one, and nothing here knows the domain.
+//! Development only. No production crate may depend on this one.
 
 #[cfg(feature = "database")]
 pub mod database;
+#[cfg(feature = "database")]
+pub mod http;
 pub mod process;
 pub mod servers;
 #[cfg(feature = "database")]
 pub mod settings;
+#[cfg(feature = "database")]
+pub mod shop;

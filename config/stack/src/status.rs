@@ -45,7 +45,7 @@ fn line(system: &System, uptime: Duration, requests: Option<f64>, rate: Option<f
         format!("{}/{}", services.iter().filter(|service| service.is_ready()).count(), services.len())
     };
     let ours = |ours: bool| if ours { "up" } else { "yours" };
-    let queued = system.workers.first().and_then(|worker| metric_sum(&worker.metrics()?, "worker_queue_jobs"));
+    let queued = system.workers.first().and_then(|worker| metric_sum(&worker.metrics()?, "worker_queue_depth"));
     format!(
         "up {} · edge {} · worker {} · postgres {} · redis {} · {} requests ({}/s) · {} jobs queued · Ctrl-C stops",
         clock(uptime),

@@ -247,15 +247,20 @@ fn says_ready(folder: &DataFolder, own_pid: u32) -> bool {
 /// Opens a connection as far as the server's first word: it asks for a password exactly when it is ready for sessions.
 fn asks_for_password(port: u16) -> std::io::Result<bool> {
     const PROTOCOL: u32 = 3 << 16;
+    const FIRST_MESSAGE_MAX_BYTES: u64 = 4096;
     let mut body = PROTOCOL.to_be_bytes().to_vec();
     body.extend_from_slice(format!("user\0{USER}\0database\0{DATABASE}\0\0").as_bytes());
     let mut packet = u32::try_from(body.len() + 4).map_err(std::io::Error::other)?.to_be_bytes().to_vec();
     packet.extend_from_slice(&body);
     let mut stream = connect(port, Duration::from_secs(1))?;
     stream.write_all(&packet)?;
-    let mut first = [0];
-    stream.read_exact(&mut first)?;
-    Ok(first == *b"R")
+    let mut head = [0; 5];
+    stream.read_exact(&mut head)?;
+    // Taken to its end: leaving with something unread would be a reset connection, and a line in the server's log.
+    let [kind, length @ ..] = head;
+    let rest = u64::from(u32::from_be_bytes(length).saturating_sub(4));
+    std::io::copy(&mut (&mut stream).take(rest.min(FIRST_MESSAGE_MAX_BYTES)), &mut std::io::sink())?;
+    Ok(kind == b'R')
 }
 
 /// The fourth field of `/proc/<pid>/stat`; the second is a name in parentheses that may hold anything.
