@@ -154,23 +154,109 @@ pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// All are asked first and waited for then, so that they drain at the same time.
+/// All are asked first and waited for then, so that they drain at the same time. Asked once: the binaries take a second signal for
+/// impatience.
 fn stop_all(services: &mut Vec<Service>) -> Result<()> {
     let asked = services.iter_mut().map(|service| service.process.signal(Signal::TERM)).fold(Ok(()), Result::and);
-    let mut ended = Ok(());
-    for mut service in services.drain(..) {
-        ended = ended.and(match service.process.stop(Signal::TERM, STOP_DEADLINE) {
-            Ok(stopped) if !stopped.by_itself => {
-                Err(anyhow::anyhow!("{} did not stop within {STOP_DEADLINE:?} and was killed", service.process.name()))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        });
-    }
+    let ended = services.drain(..).map(|service| wait_or_kill(service.process)).fold(Ok(()), Result::and);
     asked.and(ended)
+}
+
+fn wait_or_kill(mut process: Process) -> Result<()> {
+    if process.wait(STOP_DEADLINE)?.is_none() {
+        process.kill()?;
+        bail!("{} did not stop within {STOP_DEADLINE:?} and was killed", process.name());
+    }
+    Ok(())
 }
 
 /// `edge`, `edge-2`, `edge-3`, …
 fn numbered(name: &str, index: usize) -> String {
     if index == 0 { name.to_owned() } else { format!("{name}-{}", index + 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::*;
+    use crate::secrets::Secrets;
+
+    /// Says what it was told, and when it goes. Its own name tells edge from worker.
+    const PROGRAM: &str = r#"#!/bin/sh
+folder=$(dirname "$0"); name=$(basename "$0")
+test ! -e "$folder/broken" || { echo "no license to start"; exit 78; }
+trap 'echo "$name" >> "$folder/gone"; exit 0' TERM
+mkfifo "$folder/$name.wait"
+echo "$name $1 $ANONYMOUSPAY_MODE $ANONYMOUSPAY_EDGE__LISTEN $ANONYMOUSPAY_POSTGRES__TLS" > "$folder/$name.new"
+mv "$folder/$name.new" "$folder/$name.started"
+while :; do read line <> "$folder/$name.wait"; done
+"#;
+
+    struct Bench {
+        root: tempfile::TempDir,
+        folder: Folder,
+        settings: Settings,
+        system: System,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let folder = Folder::at(root.path().join("stack")).unwrap();
+            let settings = Settings {
+                database_url: "postgres://a".into(),
+                redis_url: "redis://b".into(),
+                postgres_tls_is_set: false,
+                secrets: Secrets::read_or_make(&folder).unwrap(),
+            };
+            Self { root, folder, settings, system: System::default() }
+        }
+
+        fn start(&mut self) {
+            let program = |name: &str| {
+                let path = self.root.path().join(name);
+                fs::write(&path, PROGRAM).unwrap();
+                fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+                path
+            };
+            let (edge, worker) = (program("edge"), program("worker"));
+            self.system.start_edge(&edge, &self.settings, &self.folder).unwrap();
+            self.system.start_worker(&worker, &self.settings, &self.folder).unwrap();
+        }
+
+        fn wait_for(&mut self, name: &str) -> String {
+            let path = self.root.path().join(name);
+            let service = self.system.edges.first_mut().unwrap();
+            service.process.wait_until(Duration::from_secs(10), || Path::exists(&path)).unwrap();
+            fs::read_to_string(path).unwrap()
+        }
+    }
+
+    #[test]
+    fn edges_go_before_workers_and_were_told_what_they_need() {
+        let mut bench = Bench::new();
+        bench.start();
+        assert_eq!(bench.wait_for("edge.started"), "edge run development 127.0.0.1:8000 disable\n");
+        bench.wait_for("worker.started");
+        bench.system.check_alive().unwrap();
+        assert_ne!(bench.system.edges[0].admin_port, bench.system.workers[0].admin_port);
+        bench.system.stop().unwrap();
+        assert_eq!(fs::read_to_string(bench.root.path().join("gone")).unwrap(), "edge\nworker\n");
+    }
+
+    #[test]
+    fn an_end_that_nobody_asked_for_is_told_with_its_reason() {
+        let mut bench = Bench::new();
+        fs::write(bench.root.path().join("broken"), "").unwrap();
+        bench.start();
+        let interrupt = Interrupt::listen().unwrap();
+        let error = bench.system.wait_until_ready(&interrupt).unwrap_err().to_string();
+        assert!(error.contains("edge") && error.contains("78") && error.contains("no license to start"), "{error}");
+        interrupt.wait(&bench.system.endings(), Duration::from_secs(10)).unwrap();
+        assert!(bench.system.check_alive().unwrap_err().to_string().contains("ended unexpectedly"));
+        bench.system.stop().unwrap();
+    }
 }
