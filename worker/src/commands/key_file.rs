@@ -124,6 +124,10 @@ fn fields(line: &[u8]) -> Result<Option<csv::StringRecord>, OpenQuote> {
     if line.contains(&b'\r') {
         return Ok(None);
     }
+    if !line.contains(&b'"') {
+        // Nearly every line, and a hundred times faster.
+        return Ok(std::str::from_utf8(line).ok().map(|text| text.split(',').collect()));
+    }
     let ended = [line, b"\n"].concat();
     let mut reader = csv::ReaderBuilder::new().has_headers(false).buffer_capacity(ended.len()).from_reader(ended.as_slice());
     let mut record = csv::ByteRecord::new();
