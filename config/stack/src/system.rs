@@ -163,6 +163,8 @@ fn stop_all(services: &mut Vec<Service>) -> Result<()> {
 }
 
 fn wait_or_kill(mut process: Process) -> Result<()> {
+    // One that somebody has paused could not even hear us.
+    process.resume()?;
     if process.wait(STOP_DEADLINE)?.is_none() {
         process.kill()?;
         bail!("{} did not stop within {STOP_DEADLINE:?} and was killed", process.name());
