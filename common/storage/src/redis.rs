@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
-use fred::interfaces::{ClientLike, EventInterface};
+use fred::interfaces::EventInterface;
 use fred::prelude::{Builder, Config, ReconnectPolicy};
 use fred::types::config::{ConnectionConfig, PerformanceConfig, TcpConfig, UnresponsiveConfig};
 
@@ -61,7 +61,7 @@ pub fn subscriber(settings: &config::Redis) -> Result<SubscriberClient, StorageE
     Ok(client)
 }
 
-fn start(client: &(impl ClientLike + EventInterface)) {
+fn start(client: &impl EventInterface) {
     client.connect();
     client.on_error(|(error, _)| async move {
         tracing::debug!(%error, "redis connection");
