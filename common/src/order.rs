@@ -123,8 +123,8 @@ pub struct SoldItem {
     pub license_keys: Vec<LicenseKey>,
 }
 
-/// An order as it stands.
-#[derive(Debug, Clone)]
+/// An order as it stands. `Debug` hides the customer.
+#[derive(Clone)]
 pub struct Order {
     /// Its id.
     pub id: OrderId,
@@ -152,6 +152,12 @@ pub struct Order {
     pub created_at_ms: u64,
     /// When it last changed, Unix milliseconds.
     pub updated_at_ms: u64,
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Order").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// Why an order came to nothing.

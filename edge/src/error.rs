@@ -135,12 +135,14 @@ pub struct ApiError {
     errors: Vec<FieldError>,
     shortages: Vec<Shortage>,
     allow: Option<String>,
+    /// What the caller must not see and the log must.
+    cause: Option<StorageError>,
 }
 
 impl ApiError {
     /// An error with a sentence of its own. The sentence is public: it must say nothing that the caller may not know.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), shortages: Vec::new(), allow: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), shortages: Vec::new(), allow: None, cause: None }
     }
 
     /// An error whose general advice says all there is.
@@ -187,8 +189,14 @@ impl ApiError {
         self.code
     }
 
-    /// The answer: a problem document, and the headers that belong to its status.
+    /// The answer: a problem document, and the headers that belong to its status. The cause, if there is one, is logged here and nowhere
+    /// else, under the request's id.
     pub fn into_answer(self, base_url: &str, request_id: &str) -> Answer {
+        match &self.cause {
+            Some(cause) if self.code == Code::Internal => tracing::error!(request_id, error = %cause, "a request failed"),
+            Some(cause) => tracing::warn!(request_id, error = %cause, code = self.code.as_str(), "a request could not be served"),
+            None => {}
+        }
         let problem = Problem {
             r#type: format!("{base_url}/developers/errors/{}/", self.code.as_str()),
             title: self.code.title(),
@@ -238,14 +246,10 @@ impl From<FieldErrors> for ApiError {
     }
 }
 
-/// The cause is logged here, once; the caller learns only whether it may try again.
+/// The caller learns only whether it may try again.
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
-        if error.is_unavailable() {
-            tracing::warn!(%error, "a request could not be served");
-            return Self::plain(Code::Unavailable);
-        }
-        tracing::error!(%error, "a request failed");
-        Self::plain(Code::Internal)
+        let code = if error.is_unavailable() { Code::Unavailable } else { Code::Internal };
+        Self { cause: Some(error), ..Self::plain(code) }
     }
 }

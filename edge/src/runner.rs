@@ -119,10 +119,14 @@ pub async fn start(settings: &Settings, metrics: &Metrics, health: &Health, cloc
     let (revoked_sender, revoked) = mpsc::unbounded_channel();
     let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
     let prefix = &settings.queue.prefix;
-    let (inbox, _inbox_task) = Inbox::start(&settings.redis, prefix, &edge_id, Arc::new(sealer("reply")), move |key_id| {
+    let (inbox, listening) = Inbox::start(&settings.redis, prefix, &edge_id, Arc::new(sealer("reply")), move |key_id| {
         // The receiver lives until the edge stops.
         let _ = revoked_sender.send(key_id);
     })?;
+    let stop = support.token().clone();
+    support.spawn("inbox", async move {
+        stop.run_until_cancelled(listening).await;
+    });
     let depth = Arc::new(AtomicU64::new(0));
     let queue = Producer::new(client, QueueName::new(prefix, FULFILL_ORDER));
     let fulfillment = Fulfillment {

@@ -159,8 +159,8 @@ pub enum StorageError {
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
     /// The server refused or aborted the statement.
-    #[error("the database refused: {0}")]
-    Refused(#[source] tokio_postgres::Error),
+    #[error("the database refused: {}", describe(.0))]
+    Refused(tokio_postgres::Error),
     /// The settings cannot be used.
     #[error("{0}")]
     Settings(String),
@@ -190,6 +190,14 @@ impl StorageError {
     }
 }
 
+/// What went wrong, without the details that a server adds: they quote values, and values are e-mail addresses and references.
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => format!("{} ({})", error.message(), error.code().code()),
+        None => error.to_string(),
+    }
+}
+
 impl From<tokio_postgres::Error> for StorageError {
     fn from(error: tokio_postgres::Error) -> Self {
         let passing = |state: &SqlState| {
@@ -197,7 +205,7 @@ impl From<tokio_postgres::Error> for StorageError {
             ["08", "53", "57", "40", "55"].iter().any(|class| state.code().starts_with(class))
         };
         match error.code() {
-            Some(state) if passing(state) => Self::Unavailable(error.to_string()),
+            Some(state) if passing(state) => Self::Unavailable(describe(&error)),
             Some(_) => Self::Refused(error),
             None if error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()) => {
                 Self::Unavailable(error.to_string())

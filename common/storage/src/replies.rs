@@ -1,6 +1,7 @@
 //! Replies: what a worker answers to the edge that asked, over Redis' pub/sub. A reply is a hint. A lost one is a late answer, never a
 //! lost order, since whoever waits asks Postgres in the end.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,22 +65,21 @@ pub struct Waiter {
 }
 
 impl Inbox {
-    /// Subscribes for the edge of this id, and does so again after every reconnect.
-    pub fn start(
+    /// Subscribes for the edge of this id, and does so again after every reconnect, for as long as the returned future runs.
+    pub fn start<R: Fn(i64) + Send + Sync + 'static>(
         settings: &config::Redis,
         prefix: &str,
         edge_id: &str,
         sealer: Arc<Sealer>,
-        revoked: impl Fn(i64) + Send + Sync + 'static,
-    ) -> Result<(Self, tokio::task::JoinHandle<()>), StorageError> {
+        revoked: R,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + use<R>), StorageError> {
         let client = redis::subscriber(settings)?;
         let channel: Arc<str> = format!("{prefix}:replies:{edge_id}").into();
         let inbox = Self { client: client.clone(), channel: channel.clone(), waiting: Arc::default() };
         let (waiting, revocations) = (inbox.waiting.clone(), revocations::channel(prefix));
         let mut messages = client.message_rx();
-        let subscribing = tokio::spawn(keep_subscribed(client, vec![channel.to_string(), revocations.clone()]));
-        let task = tokio::spawn(async move {
-            let _abort = tokio_util::task::AbortOnDropHandle::new(subscribing);
+        let subscribing = keep_subscribed(client, vec![channel.to_string(), revocations.clone()]);
+        let reading = async move {
             loop {
                 let message = match messages.recv().await {
                     Ok(message) => message,
@@ -98,8 +98,14 @@ impl Inbox {
                     deliver(&waiting, &sealer, sealed);
                 }
             }
-        });
-        Ok((inbox, task))
+        };
+        let listening = async move {
+            tokio::select! {
+                () = reading => {}
+                never = subscribing => match never {},
+            }
+        };
+        Ok((inbox, listening))
     }
 
     /// The channel that replies must be sent to.
@@ -127,7 +133,7 @@ impl Inbox {
 
 /// Subscribes, and again after every reconnect. Now and then for no reason at all: subscribing twice is harmless, not being subscribed
 /// is not, and nobody would notice.
-async fn keep_subscribed(client: SubscriberClient, channels: Vec<String>) {
+async fn keep_subscribed(client: SubscriberClient, channels: Vec<String>) -> Infallible {
     let mut reconnects = client.reconnect_rx();
     loop {
         let wait = match client.subscribe(channels.clone()).await {

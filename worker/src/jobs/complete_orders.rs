@@ -63,9 +63,13 @@ async fn sweep(pg: &Pg, fulfillment: &Arc<Fulfillment>, metrics: &WorkerMetrics,
         let count = claimed.len() as u64;
         let task = fulfillment.clone();
         match tokio::spawn(async move { task.complete(claimed).await }).await {
-            Ok(Ok(completed)) => count_up(metrics, completed, count),
+            // An orderly end says nothing against the orders that are still processing, whatever the reason: others were quicker, or the
+            // database went away.
+            Ok(Ok(completed)) => {
+                count_up(metrics, completed, count);
+                orders::forgive_start(&**pg.client().await?, &ids).await?;
+            }
             Ok(Err(error)) => {
-                // An orderly end, whatever the reason: it says nothing against the orders.
                 orders::forgive_start(&**pg.client().await?, &ids).await?;
                 metrics.jobs_total.with_label_values(&[NAME, "unavailable"]).inc_by(count);
                 return Err(error);
