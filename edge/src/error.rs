@@ -136,7 +136,7 @@ pub struct ApiError {
     shortages: Vec<Shortage>,
     allow: Option<String>,
     /// What the caller must not see and the log must.
-    cause: Option<StorageError>,
+    cause: Option<Box<StorageError>>,
 }
 
 impl ApiError {
@@ -250,6 +250,6 @@ impl From<FieldErrors> for ApiError {
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
         let code = if error.is_unavailable() { Code::Unavailable } else { Code::Internal };
-        Self { cause: Some(error), ..Self::plain(code) }
+        Self { cause: Some(Box::new(error)), ..Self::plain(code) }
     }
 }
