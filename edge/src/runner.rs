@@ -125,7 +125,7 @@ pub async fn start(settings: &Settings, metrics: &Metrics, health: &Health, cloc
     })?;
     let stop = support.token().clone();
     support.spawn("inbox", async move {
-        stop.run_until_cancelled(listening).await;
+        stop.run_until_cancelled(Box::pin(listening)).await;
     });
     let depth = Arc::new(AtomicU64::new(0));
     let queue = Producer::new(client, QueueName::new(prefix, FULFILL_ORDER));
