@@ -54,6 +54,10 @@ pub struct Knobs {
     pub body_timeout: Duration,
     /// The most bytes of a request target.
     pub uri_max_bytes: usize,
+    /// The most bytes of a request head.
+    pub head_max_bytes: usize,
+    /// The most header fields of a request.
+    pub head_fields_max: usize,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How long a checkout session lives when its request does not say.

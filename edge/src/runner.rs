@@ -233,6 +233,8 @@ fn knobs(settings: &Settings) -> Knobs {
         body_max_bytes: settings.edge.body_max_bytes,
         body_timeout: settings.edge.body_timeout,
         uri_max_bytes: settings.edge.uri_max_bytes,
+        head_max_bytes: settings.edge.head_max_bytes,
+        head_fields_max: settings.edge.head_fields_max,
         trusted_proxies: settings.edge.trusted_proxies.clone(),
         session_lifetime_s: settings.edge.session_lifetime.as_secs(),
     }

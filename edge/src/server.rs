@@ -32,6 +32,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait before accepting again when the system has no room.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// So much beyond the bounds of a head it is still read, so that its sender is told in a problem document. Further beyond, the connection
+/// ends with a bare 431. Up to 100 fields are parsed without an allocation.
+const FIELDS_BEYOND: usize = 36;
+const HEAD_BYTES_BEYOND: usize = 16 * 1024;
+
 /// How connections are treated.
 #[derive(Debug, Clone)]
 pub struct ServerKnobs {
@@ -158,7 +163,7 @@ impl Server {
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(knobs.http2_streams_max)
-                .max_header_list_size(u32::try_from(knobs.head_max_bytes).unwrap_or(u32::MAX))
+                .max_header_list_size(u32::try_from(knobs.head_max_bytes + HEAD_BYTES_BEYOND).unwrap_or(u32::MAX))
                 .keep_alive_interval(Some(Duration::from_secs(20)))
                 .keep_alive_timeout(Duration::from_secs(10));
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
@@ -172,7 +177,10 @@ impl Server {
         } else {
             let mut builder = http1::Builder::new();
             // The guard keeps the deadlines: hyper's own would end idle connections as if they were slow.
-            builder.header_read_timeout(None).max_headers(knobs.head_fields_max).max_header_size(knobs.head_max_bytes);
+            builder.header_read_timeout(None).max_headers(knobs.head_fields_max + FIELDS_BEYOND);
+            let head_bytes = knobs.head_max_bytes + HEAD_BYTES_BEYOND;
+            // The buffer has a bound of its own, or a head that never ends would go on to fill it.
+            builder.max_header_size(head_bytes).max_buf_size(head_bytes);
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             tokio::select! {
                 served = connection.as_mut() => served,

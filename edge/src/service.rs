@@ -18,7 +18,7 @@ use crate::answer::Answer;
 use crate::api::{checkout_session, fulfill, openapi, orders, subdivisions, tax_rates};
 use crate::body;
 use crate::client_address::{self, ClientAddress};
-use crate::edge::Edge;
+use crate::edge::{Edge, Knobs};
 use crate::error::{ApiError, Code};
 use crate::gate::{Access, Caller};
 use crate::pages;
@@ -108,9 +108,14 @@ async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<
 
 /// What HTTP demands of every request, before anything is made of it.
 fn check(edge: &Edge, head: &http::request::Parts) -> Result<(), ApiError> {
+    let Knobs { uri_max_bytes, head_max_bytes, head_fields_max, .. } = edge.knobs;
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > edge.knobs.uri_max_bytes {
-        return Err(ApiError::new(Code::UriTooLong, format!("An address may have {} bytes.", edge.knobs.uri_max_bytes)));
+    if target > uri_max_bytes {
+        return Err(ApiError::new(Code::UriTooLong, format!("An address may have {uri_max_bytes} bytes.")));
+    }
+    if head.headers.len() > head_fields_max || head_bytes(head, target) > head_max_bytes {
+        let detail = format!("A header may have {head_fields_max} fields and {head_max_bytes} bytes.");
+        return Err(ApiError::new(Code::HeadTooLarge, detail));
     }
     let hosts = head.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
@@ -120,6 +125,12 @@ fn check(edge: &Edge, head: &http::request::Parts) -> Result<(), ApiError> {
         return Err(ApiError::field("path", "must begin with a slash"));
     }
     Ok(())
+}
+
+/// The size of a head as HTTP/1.1 writes it, whichever version it came in.
+fn head_bytes(head: &http::request::Parts, target: usize) -> usize {
+    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len()).sum();
+    head.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + fields
 }
 
 /// A request that leads to no route: to other methods, to a question about methods, or nowhere.
