@@ -32,8 +32,9 @@ APT::Sandbox::User "root";
 pub fn unpack(packages: &[&str], prefix: &Path, progress: &dyn Fn(&str)) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/dpkg-deb").exists() {
         bail!(
-            "{} not found, and this system has no apt-get to fetch Debian's packages with: install PostgreSQL (postgres, initdb) and Redis \
-             (redis-server or valkey-server) so that they are in PATH, or set DATABASE_URL and REDIS_URL",
+            "{} not found, and this system has no apt-get to fetch Debian's packages with: install what provides them (postgres and initdb; \
+             redis-server or valkey-server; python3 with venv and pip; curl) so that it is in PATH. Instead of servers, DATABASE_URL and \
+             REDIS_URL can be set",
             packages.join(" and ")
         );
     }
@@ -113,15 +114,15 @@ impl Apt {
     }
 }
 
-/// The packages of a simulated installation that hold something a server loads or reads. The C library stays the system's, because a
+/// The packages of a simulated installation that hold something that one of our programs loads or reads. The C library stays the system's, because a
 /// program's loader and its C library must be one pair; LLVM serves only the JIT, which is off.
 fn needed(simulation: &str) -> Vec<String> {
     const UNNEEDED: [&str; 6] = ["libc6", "libc-bin", "libc-l10n", "libllvm", "libz3", "libperl"];
     let names = simulation.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
     let kept = names.filter(|name| {
-        let server = ["postgresql", "redis", "valkey"].iter().any(|start| name.starts_with(start));
+        let program = ["postgresql", "redis", "valkey", "python3", "curl"].iter().any(|start| name.starts_with(start));
         let library = name.starts_with("lib") && !UNNEEDED.iter().any(|start| name.starts_with(start)) && !name.ends_with("-perl");
-        server || library
+        program || library
     });
     kept.map(str::to_owned).collect()
 }
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_servers_and_their_libraries_are_unpacked() {
+    fn only_programs_and_their_libraries_are_unpacked() {
         let simulation = "NOTE: This is only a simulation!\n\
             Inst libc6 (2.36-9 Debian:12.11/oldstable [amd64]) []\n\
             Inst libssl3 (3.0.22-1 Debian:12/oldstable [amd64])\n\

@@ -81,12 +81,7 @@ impl Host {
         if missing.is_empty() {
             return Ok(binaries);
         }
-        make_folder(&self.prefix())?;
-        let lock = File::create(self.prefix().join("lock"))?;
-        if lock.try_lock().is_err() {
-            progress("another process is unpacking servers, waiting for it");
-            lock.lock().context("cannot lock the prefix")?;
-        }
+        let _lock = self.lock_prefix(progress)?;
         missing.retain(|&kind| self.find_unpacked(kind).is_none());
         if !missing.is_empty() {
             let packages: Vec<&str> = missing.iter().map(|&kind| package(kind)).collect();
@@ -99,6 +94,26 @@ impl Host {
             }
         }
         Ok(binaries)
+    }
+
+    /// Unpacks any other Debian package with its libraries, once. For programs that tests call as ourselves.
+    pub fn unpack(&self, package: &str, progress: &dyn Fn(&str)) -> Result<Unpacked> {
+        let folder = self.prefix().join(package);
+        let _lock = self.lock_prefix(progress)?;
+        if !folder.exists() {
+            apt::unpack(&[package], &self.prefix(), progress)?;
+        }
+        Ok(Unpacked { libraries: apt::library_path(&folder), folder })
+    }
+
+    fn lock_prefix(&self, progress: &dyn Fn(&str)) -> Result<File> {
+        make_folder(&self.prefix())?;
+        let lock = File::create(self.prefix().join("lock"))?;
+        if lock.try_lock().is_err() {
+            progress("another process is unpacking packages, waiting for it");
+            lock.lock().context("cannot lock the prefix")?;
+        }
+        Ok(lock)
     }
 
     fn find(&self, kind: Kind) -> Option<Tool> {
@@ -209,6 +224,15 @@ impl Binaries {
             Kind::Redis => self.redis = Some(tool),
         }
     }
+}
+
+/// An unpacked package.
+#[derive(Debug, Clone)]
+pub struct Unpacked {
+    /// What would be `/` had it been installed.
+    pub folder: PathBuf,
+    /// What its programs need as `LD_LIBRARY_PATH`.
+    pub libraries: OsString,
 }
 
 /// A program and the libraries it was unpacked with.
