@@ -46,9 +46,15 @@ pub fn unpack(packages: &[&str], prefix: &Path, progress: &dyn Fn(&str)) -> Resu
     ));
     let apt = Apt::new(prefix.join("unfinished"))?;
     progress("  reading the package lists");
-    apt.get(&["update"]).context("cannot read Debian's package lists; is the network there?")?;
+    let update = apt.launch(&["update"]).output()?;
     for package in packages {
-        let names = needed(&apt.get(&["--simulate", "--no-install-recommends", "install", package])?);
+        let plan = apt.get(&["--simulate", "--no-install-recommends", "install", package]);
+        // Reading the lists "succeeds" when nothing could be read, and rightly so when only a foreign source is broken: whether enough
+        // is there shows here.
+        let names = needed(&plan.with_context(|| {
+            let said = [&update.stdout[..], &update.stderr].concat();
+            format!("Debian's {package} cannot be had; is the network there? Reading the package lists said:\n{}", complaints(&said))
+        })?);
         progress(&format!("  {package}: downloading {} packages", names.len()));
         let archives = apt.folder.join("archives");
         fs::create_dir_all(&archives)?;
@@ -125,6 +131,13 @@ fn needed(simulation: &str) -> Vec<String> {
         program || library
     });
     kept.map(str::to_owned).collect()
+}
+
+/// What `apt-get` warned of.
+fn complaints(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = said.lines().filter(|line| ["W:", "E:", "Err:"].iter().any(|start| line.starts_with(start))).collect();
+    if lines.is_empty() { "(nothing wrong)".to_owned() } else { lines[..lines.len().min(10)].join("\n") }
 }
 
 #[cfg(test)]
