@@ -88,11 +88,12 @@ impl System {
         Ok(())
     }
 
-    /// Waits until every edge and worker says that it is ready.
+    /// Waits until every edge and worker finds everything well, also what it could do without: an edge serves from memory while its
+    /// Postgres is gone, but a stack without Postgres is not what was asked for.
     pub fn wait_until_ready(&mut self, interrupt: &Interrupt) -> Result<()> {
         for service in self.edges.iter_mut().chain(&mut self.workers) {
             let port = service.admin_port;
-            let ready = || http::get(port, "/readyz").is_ok_and(|answer| answer.status == 200);
+            let ready = || http::get(port, "/readyz").is_ok_and(|answer| answer.status == 200 && all_checks_pass(&answer.body));
             service.process.wait_until(READY_DEADLINE, || interrupt.raised() || ready())?;
             interrupt.check()?;
         }
@@ -141,6 +142,12 @@ impl System {
         }
         bail!("no free port for the admin listeners from {ADMIN_PORT} on")
     }
+}
+
+/// Reads `{"checks": {"postgres": {"status": "ok", …}, …}, …}`. A process that checks nothing yet has not found anything well.
+fn all_checks_pass(body: &str) -> bool {
+    let Ok(report) = serde_json::from_str::<serde_json::Value>(body.trim()) else { return false };
+    report["checks"].as_object().is_some_and(|checks| !checks.is_empty() && checks.values().all(|check| check["status"] == "ok"))
 }
 
 /// The port of the edge with this index.
@@ -235,6 +242,18 @@ while :; do read line <> "$folder/$name.wait"; done
             service.process.wait_until(Duration::from_secs(10), || Path::exists(&path)).unwrap();
             fs::read_to_string(path).unwrap()
         }
+    }
+
+    #[test]
+    fn ready_means_that_every_check_passes() {
+        assert!(all_checks_pass(
+            r#"{"checks":{"a":{"required":true,"status":"ok"},"b":{"required":false,"status":"ok"}},"status":"ready"}"#
+        ));
+        assert!(!all_checks_pass(
+            r#"{"checks":{"a":{"required":true,"status":"ok"},"b":{"required":false,"status":"failing"}},"status":"ready"}"#
+        ));
+        assert!(!all_checks_pass(r#"{"checks":{},"status":"ready"}"#));
+        assert!(!all_checks_pass("ready"));
     }
 
     #[test]

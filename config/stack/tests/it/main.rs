@@ -3,4 +3,11 @@
 
 mod command_line;
 mod fulfill;
+mod openapi;
+mod orders;
+mod outages;
+mod python;
+mod redis_commands;
+mod snippets;
 mod system;
+mod walls;
