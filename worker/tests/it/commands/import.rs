@@ -3,7 +3,11 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use common::license::{LicenseDigester, LicenseKey};
+use common::mode::Mode;
 use serde_json::json;
+use storage::pg::license_keys::{self, NewDigest};
+use storage::pg::stores;
 
 use super::{Ended, Installation};
 
@@ -89,17 +93,32 @@ async fn a_file_that_breaks_off_keeps_what_came_before_and_can_be_imported_again
 
 #[tokio::test]
 async fn four_imports_of_one_file_at_once_make_every_key_once() {
-    const KEYS: usize = 12_000;
+    // More than one transaction each, and the first ones of both directions overlap.
+    const KEYS: usize = 7_000;
     let installation = Installation::with_products().await;
     let keys: Vec<String> = (0..KEYS).map(|n| format!("PARALLEL-{n:05}\n")).collect();
-    // The same keys in opposite orders: who locks as the file says waits in a circle.
+    // The same keys in opposite orders, and somebody who holds one in the middle until all have come as far as they can: who claims
+    // keys as the file says would then wait in a circle.
     let (forward, backward) = (file(&keys.concat()), file(&keys.iter().rev().map(String::as_str).collect::<String>()));
+    let mut holder = installation.pg.client().await.unwrap();
+    let holder = holder.transaction().await.unwrap();
+    let digester = LicenseDigester::new(&installation.settings.load().unwrap().secrets.license_digest);
+    let store_id = stores::find(&*holder, "demo").await.unwrap().unwrap().id;
+    let (secret_id, digest) = digester.digest(store_id, Mode::Live, &LicenseKey::parse(&keys[KEYS / 2]).unwrap());
+    let held = NewDigest { store_id, mode: Mode::Live, digest, secret_id };
+    assert_eq!(license_keys::claim_digests(&*holder, &[held]).await.unwrap(), [digest]);
     let children: Vec<_> = [&forward, &backward, &forward, &backward]
         .map(|file| {
             let mut command = installation.command(&[&IMPORT[..], &[file.path().to_str().unwrap()]].concat());
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the worker")
         })
         .into();
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while installation.count(waiting).await < 4 {
+        tokio::task::yield_now().await;
+    }
+    holder.rollback().await.unwrap();
+
     let reports: Vec<_> = children.into_iter().map(|child| Ended::from(child.wait_with_output().unwrap()).json()).collect();
     let sum = |name: &str| reports.iter().map(|report| report[name].as_u64().unwrap()).sum::<u64>() as usize;
     assert_eq!((sum("new"), sum("duplicate"), sum("invalid")), (KEYS, 3 * KEYS, 0), "{reports:?}");

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::time::Duration;
 
 use common::api_key::{ApiKey, ApiKeyHasher};
 use common::mode::Mode;
@@ -166,6 +167,7 @@ async fn revocations_travel_on_redis_too() {
     let redis = tokio::task::spawn_blocking(Redis::shared_for_tests).await.unwrap().unwrap();
     installation.settings = installation.settings.clone().redis(&redis.url()).set("QUEUE__PREFIX", "revoking");
     let mut edge = BufReader::new(TcpStream::connect(("127.0.0.1", redis.port())).unwrap());
+    edge.get_ref().set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let url = redis.url();
     let password = url.strip_prefix("redis://:").and_then(|rest| rest.split('@').next()).unwrap();
     edge.get_mut().write_all(format!("AUTH {password}\r\nSUBSCRIBE revoking:revoked\r\n").as_bytes()).unwrap();
