@@ -147,3 +147,17 @@ async fn migrate_brings_an_empty_database_up_and_says_what_it_did() {
     assert_eq!(empty.json(&["store", "list"]).as_array().unwrap().len(), 0);
     assert!(empty.run(&["store", "list"]).stdout.contains("none"));
 }
+
+#[tokio::test]
+async fn a_database_that_refuses_says_why_and_no_password_is_told() {
+    let mut installation = Installation::new().await;
+    let database = Database::new().await.unwrap();
+    let (user, rest) = database.url().rsplit_once('@').unwrap();
+    let (user, password) = user.rsplit_once(':').unwrap();
+    installation.settings = installation.settings.postgres(&format!("{user}:not-{password}@{rest}"));
+    let ended = installation.run(&["store", "list"]);
+    ended.fails(1, &["password authentication failed"]);
+    assert!(!ended.stderr.contains(password) && ended.stderr.lines().count() == 1, "{ended:?}");
+    installation.settings = installation.settings.postgres(&format!("{user}:{password}@{}/none", rest.split('/').next().unwrap()));
+    installation.run(&["store", "list"]).fails(1, &["database \"none\" does not exist"]);
+}
