@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 
 /// The variables that mean something here.
 pub struct Environment {
+    /// The command line, without our own name.
+    pub arguments: Vec<OsString>,
     /// Where programs are looked for.
     pub path: OsString,
     /// Our own program, asked for at the start: the path gets lost when a build puts another one in its place.
@@ -26,6 +28,7 @@ impl Environment {
     /// An empty variable counts as not set.
     pub fn read() -> Result<Self> {
         Ok(Self {
+            arguments: env::args_os().skip(1).collect(),
             path: env::var_os("PATH").context("PATH is not set")?,
             own: env::current_exe().context("cannot find our own program")?,
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into(),

@@ -21,7 +21,9 @@ pub struct Options {
 /// The exit code is cargo's.
 pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     Host::of_this_checkout(&environment.path)?.find_or_unpack(&[Kind::Postgres, Kind::Redis], &|line| eprintln!("{line}"))?;
+    // Clap takes a leading `--` for its own; cargo needs it.
+    let given = if environment.arguments.get(1).is_some_and(|first| first == "--") { &environment.arguments[1..] } else { &options.args };
     let cargo = Launch::new("cargo test", &environment.cargo).folder(workspace()).death_signal("TERM");
-    let status = cargo.args(["test", "--workspace", "--locked"]).args(&options.args).status()?;
+    let status = cargo.args(["test", "--workspace", "--locked"]).args(given).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -36,3 +36,18 @@ fn the_number_of_edges_and_workers_is_bounded() {
     assert!(refused(&["up", "--edges", "0"], &[]).contains("--edges"));
     assert!(refused(&["up", "--workers", "9"], &[]).contains("--workers"));
 }
+
+/// In place of cargo a program that says what it was given and has a status of its own.
+#[test]
+fn tests_are_handed_every_argument_and_hand_back_the_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let cargo = folder.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\necho \"$*\"\nexit 7\n").unwrap();
+    std::fs::set_permissions(&cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for given in [&["test"][..], &["test", "-p", "edge", "--", "--ignored"], &["test", "--", "--ignored"]] {
+        let output = stack(given, &[("CARGO", cargo.to_str().unwrap())]);
+        let expected = ["test", "--workspace", "--locked"].iter().chain(&given[1..]).copied().collect::<Vec<_>>().join(" ");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
+        assert_eq!(output.status.code(), Some(7));
+    }
+}
