@@ -125,7 +125,11 @@ impl<'a> Members<'a> {
 }
 
 fn join(path: &str, name: &str) -> String {
-    let name: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    let mut name: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    if name.is_empty() {
+        // A member may be called nothing at all, and still has to be found.
+        name.push_str("\"\"");
+    }
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
@@ -315,6 +319,15 @@ mod tests {
         assert!(message(b"  ").contains("empty"));
         let deep = "[".repeat(100_000);
         assert!(message(deep.as_bytes()).contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_member_without_a_visible_name_is_named_all_the_same() {
+        for body in [&b"{\"\":1}"[..], b"{\"\\u0000\":1}"] {
+            let mut errors = FieldErrors::default();
+            parse(body).unwrap().into_members("body", &mut errors).finish("", &mut errors);
+            assert_eq!(errors.as_slice()[0].field, "\"\"");
+        }
     }
 
     #[test]
