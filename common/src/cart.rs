@@ -222,7 +222,7 @@ fn read_metadata(value: Json<'_>, https_only: bool, errors: &mut FieldErrors) ->
 }
 
 /// Complains about a reference that is empty, too long or has control characters.
-pub(crate) fn check_external_reference(path: &str, text: &str, errors: &mut FieldErrors) {
+pub fn check_external_reference(path: &str, text: &str, errors: &mut FieldErrors) {
     let chars = text.chars().count();
     if chars == 0 || chars > EXTERNAL_REFERENCE_MAX_CHARS || text.chars().any(char::is_control) {
         errors.add(path, format!("must have 1 to {EXTERNAL_REFERENCE_MAX_CHARS} characters, none of them control characters"));

@@ -1,5 +1,6 @@
 //! `/api/v1/stores/{slug}/orders/`: reading orders, and taking their license keys back.
 
+use common::cart;
 use common::clock::rfc3339;
 use common::fulfill::Shortage;
 use common::ids::OrderId;
@@ -139,8 +140,8 @@ fn filter(call: &Call<'_>) -> Result<(Filter, i64), ApiError> {
         None
     });
     let external_reference = query.get("external_reference").map(str::to_owned);
-    if external_reference.as_ref().is_some_and(|reference| reference.contains('\0')) {
-        errors.add("external_reference", "has no control characters");
+    if let Some(reference) = &external_reference {
+        cart::check_external_reference("external_reference", reference, &mut errors);
     }
     Ok(errors.into_result(limit.map(|limit| (Filter { external_reference, status, starting_after }, limit)))?)
 }
