@@ -46,6 +46,8 @@ use crate::usage;
 const FULFILL_ORDER: &str = "fulfill_order";
 /// Notices that may wait for a slow task before it is told that it missed some.
 const NOTICES_MAX: usize = 16_384;
+/// How long the first caller waits at most for the database to be seen, once the snapshot is loaded from it.
+const WATCHER_PATIENCE: Duration = Duration::from_secs(2);
 const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs an edge until the process is asked to stop.
@@ -210,15 +212,20 @@ pub async fn start(settings: &Settings, metrics: &Metrics, health: &Health, cloc
     support.spawn_supervised("observe", Backoff::default(), move |stop| observer.clone().run(stop));
 
     let server = Server::new(edge.clone(), server_knobs(settings), acceptor);
-    let accepting = server.clone();
+    let (accepting, pg) = (server.clone(), pg.clone());
     accept.spawn_supervised("accept", Backoff::default(), move |stop| {
-        let (server, listener, loaded) = (accepting.clone(), listener.clone(), loaded.clone());
+        let (server, listener, loaded, mut up) = (accepting.clone(), listener.clone(), loaded.clone(), pg.health());
         async move {
             // Until there is something to answer from, callers wait in the backlog.
             while !loaded.is_ok() {
                 if stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(5))).await.is_none() {
                     return Ok(());
                 }
+            }
+            // The database was there to load from, and its watcher is about to find that too. Whoever came before would be refused for nothing.
+            let seen = tokio::time::timeout(WATCHER_PATIENCE, up.wait_for(|up| *up));
+            if let Some(Err(_)) = stop.run_until_cancelled(seen).await {
+                tracing::debug!("serving without the database");
             }
             server.accept(listener, stop).await
         }
