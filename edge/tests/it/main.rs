@@ -1,9 +1,13 @@
 //! The edge from outside: real servers, real sockets, and a clock that the tests move. One test binary, so that it links once.
 
 mod addresses;
+mod bodies;
 mod buckets;
+mod fields_at_their_limits;
 mod keys;
+mod mutations;
 mod problems;
+mod queries;
 mod races;
 mod rate_headers;
 mod stage;

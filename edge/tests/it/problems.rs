@@ -103,7 +103,7 @@ async fn every_code_once() {
     seen.problem(&partner.send(Method::POST, &revoke, &[], "").await.unwrap(), 409, "order_not_revocable");
 
     // With a worker: 201, and the other conflicts.
-    let worker = stage.start_worker();
+    let _worker = stage.start_worker();
     until("fulfilled", async || partner.get(&location).await.unwrap().json()["status"] == "fulfilled").await;
     let created = partner.post(FULFILL, &order("r1")).await.unwrap();
     assert_eq!((created.status.as_u16(), created.header("idempotent-replayed")), (201, "true"), "{created:?}");
@@ -125,7 +125,6 @@ async fn every_code_once() {
     stores::set_licensing(&stage.pg, stage.shop.store_id, false).await.unwrap();
     until("licensing off", async || partner.post(FULFILL, &order("r1")).await.unwrap().status == 400).await;
     seen.problem(&partner.post(FULFILL, &order("r1")).await.unwrap(), 400, "store_not_licensing");
-    worker.stop(crate::stage::PATIENCE).await;
 
     let all: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let missing: Vec<_> = all.difference(&seen.0).copied().collect();
