@@ -18,7 +18,7 @@ pub fn write(path: &Path, pairs: &Pairs) -> Result<()> {
     write_private(path, &lines)
 }
 
-/// Reads what [`write`] wrote; nothing there is an empty map.
+/// Reads what [`write()`] wrote; nothing there is an empty map.
 pub fn read(path: &Path) -> Result<BTreeMap<String, String>> {
     match fs::read_to_string(path) {
         Ok(text) => {

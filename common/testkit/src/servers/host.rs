@@ -271,18 +271,24 @@ impl Drop for DataFolder {
 fn remove_abandoned(runs: &Path) -> Result<()> {
     for entry in fs::read_dir(runs)? {
         let path = entry?.path();
-        if path.extension() == Some(OsStr::new("lock")) && File::open(&path)?.try_lock().is_ok() {
-            let folder = path.with_extension("");
-            match fs::remove_dir_all(&folder) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        // Whoever ends just now may be quicker than we are.
+        let Some(lock) = unless_gone(File::open(&path))? else { continue };
+        if path.extension() == Some(OsStr::new("lock")) && lock.try_lock().is_ok() {
+            if unless_gone(fs::remove_dir_all(path.with_extension(""))).is_err() {
                 // Its server is still dying and writes; the next start comes by again.
-                Err(_) => continue,
+                continue;
             }
-            fs::remove_file(&path)?;
+            unless_gone(fs::remove_file(&path))?;
         }
     }
     Ok(())
+}
+
+fn unless_gone<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn package(kind: Kind) -> &'static str {
