@@ -48,6 +48,8 @@ const FULFILL_ORDER: &str = "fulfill_order";
 const NOTICES_MAX: usize = 16_384;
 /// How long the first caller waits at most for the database to be seen, once the snapshot is loaded from it.
 const WATCHER_PATIENCE: Duration = Duration::from_secs(2);
+/// The check that decides whether the edge takes requests.
+const SNAPSHOT_CHECK: &str = "snapshot";
 const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs an edge until the process is asked to stop.
@@ -59,6 +61,8 @@ pub async fn run(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<()
     let asked_to_stop = shutdown::on_signals()?;
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
+    // Known before anybody can ask: a process that has not said what it needs would seem ready.
+    health.check(SNAPSHOT_CHECK, Need::Required);
     let admin = AdminServer::start(settings.edge.admin_listen, metrics.clone(), health.clone())?;
 
     let running = start(&settings, &metrics, &health, clock).await?;
@@ -166,7 +170,7 @@ pub async fn start(settings: &Settings, metrics: &Metrics, health: &Health, cloc
         knobs: knobs(settings),
     });
 
-    let loaded = health.check("snapshot", Need::Required);
+    let loaded = health.check(SNAPSHOT_CHECK, Need::Required);
     let follower = Follower {
         snapshot: snapshot.clone(),
         pg: pg.clone(),
@@ -278,6 +282,7 @@ struct Observer {
 impl Observer {
     async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
         let metrics = &self.edge.metrics;
+        let mut postgres = self.edge.pg.health();
         loop {
             let now = self.edge.clock.now();
             self.edge.gate.sweep(now);
@@ -300,8 +305,11 @@ impl Observer {
                 self.depth.store(depth, Ordering::Relaxed);
                 metrics.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
             }
-            if stop.run_until_cancelled(tokio::time::sleep(OBSERVE_EVERY)).await.is_none() {
-                return Ok(());
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(OBSERVE_EVERY) => {}
+                // The sender lives in `self`: this ends only by a change.
+                _ = postgres.changed() => {}
             }
         }
     }

@@ -36,6 +36,9 @@ use crate::metrics::WorkerMetrics;
 /// Notices that may wait for a slow task before it is told that it missed some.
 const NOTICES_MAX: usize = 1_024;
 
+const POSTGRES_CHECK: &str = "postgres";
+const QUEUE_CHECK: &str = "queue";
+
 /// Runs a worker until the process is asked to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let format = if settings.log.format == LogFormat::Json { log::Format::Json } else { log::Format::Text };
@@ -45,6 +48,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let asked_to_stop = shutdown::on_signals()?;
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
+    // Known before anybody can ask: a process that has not said what it needs would seem ready.
+    for check in [POSTGRES_CHECK, QUEUE_CHECK] {
+        health.check(check, Need::Required);
+    }
     let admin = AdminServer::start(settings.worker.admin_listen, metrics.clone(), health.clone())?;
 
     let running = start(&settings, &metrics, &health)?;
@@ -100,10 +107,15 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     let watch = Tasks::new(&CancellationToken::new(), metrics);
     let work = Tasks::new(&CancellationToken::new(), metrics);
     let (notices, _) = broadcast::channel(NOTICES_MAX);
-    watch_postgres(&watch, &pg, notices.clone(), health.check("postgres", Need::Required));
+    watch_postgres(&watch, &pg, notices.clone(), health.check(POSTGRES_CHECK, Need::Required));
 
-    let reading =
-        Reading { settings: settings.clone(), queue: queue.clone(), open: pg.health(), job, check: health.check("queue", Need::Required) };
+    let reading = Reading {
+        settings: settings.clone(),
+        queue: queue.clone(),
+        open: pg.health(),
+        job,
+        check: health.check(QUEUE_CHECK, Need::Required),
+    };
     work.spawn_supervised("fulfill_order", Backoff::default(), move |stop| reading.clone().run(stop));
     let (sweep_pg, sweep_metrics, interval) = (pg.clone(), worker_metrics.clone(), settings.worker.sweep_interval);
     work.spawn_supervised("complete_orders", Backoff::default(), move |stop| {
