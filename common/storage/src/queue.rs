@@ -58,7 +58,7 @@ pub struct Entry {
     pub payload: Vec<u8>,
     /// Whether another worker, or this one, was given it before and did not settle it.
     pub redelivered: bool,
-    /// How long it has been in the queue, in milliseconds by Redis' clock.
+    /// How long it had been in the queue when it was handed out, in milliseconds by Redis' clock.
     pub age_ms: u64,
 }
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
-use fred::interfaces::EventInterface;
+use fred::error::ErrorKind;
+use fred::interfaces::{ClientLike, EventInterface};
 use fred::prelude::{Builder, Config, ReconnectPolicy};
 use fred::types::config::{ConnectionConfig, PerformanceConfig, TcpConfig, UnresponsiveConfig};
 
@@ -12,6 +13,10 @@ use crate::StorageError;
 
 /// The replies of thousands of waiters may arrive in one read; fred drops what does not fit here.
 const BROADCAST_CAPACITY: usize = 65_536;
+
+const QUIT_TIMEOUT: Duration = Duration::from_millis(200);
+/// Between two attempts at the first connection.
+const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 fn builder(settings: &config::Redis, command_timeout: Duration) -> Result<Builder, StorageError> {
     let config = Config::from_url(settings.url.expose()).map_err(|error| StorageError::Settings(format!("redis.url: {error}")))?;
@@ -61,12 +66,31 @@ pub fn subscriber(settings: &config::Redis) -> Result<SubscriberClient, StorageE
     Ok(client)
 }
 
-fn start(client: &impl EventInterface) {
-    client.connect();
+/// Connects, and stays connected until the client is closed.
+fn start(client: &(impl ClientLike + EventInterface + 'static)) {
+    let connecting = client.clone();
+    tokio::spawn(async move {
+        // fred gives up when the first connection fails, but a process may start before its Redis; and when something is wrong with the
+        // login, but that may be put right.
+        while !matches!(connecting.connect().await, Ok(Ok(()))) {
+            tokio::time::sleep(CONNECT_AGAIN_AFTER).await;
+        }
+    });
     client.on_error(|(error, _)| async move {
-        tracing::debug!(%error, "redis connection");
+        match error.kind() {
+            ErrorKind::Auth => tracing::warn!(%error, "redis refuses the login: see redis.url"),
+            _ => tracing::debug!(%error, "redis connection"),
+        }
         Ok(())
     });
+}
+
+/// Closes a connection for good. Without this it would go on reconnecting for as long as the process lives.
+pub(crate) async fn quit(client: &Client) {
+    // Without a connection the farewell waits for its time-out; the client has ended all the same.
+    if let Ok(Err(error)) = tokio::time::timeout(QUIT_TIMEOUT, client.quit()).await {
+        tracing::debug!(%error, "closing a redis connection");
+    }
 }
 
 /// Options that make a command fail at once when there is no connection, instead of waiting for one.

@@ -2,7 +2,8 @@
 //! lone job is never delayed and a flood is taken in large steps.
 
 use std::convert::Infallible;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
@@ -12,7 +13,7 @@ use apalis_core::worker::context::WorkerContext;
 use tokio::sync::mpsc;
 use tower_layer::Identity;
 
-use super::Entry;
+use super::{Entry, ServerClock};
 
 /// Entries to be worked on together. One that was redelivered is always alone: it may be what ended its last worker.
 pub type Batch = Vec<Entry>;
@@ -23,12 +24,13 @@ pub struct QueueBackend {
     entries: mpsc::Receiver<Entry>,
     /// A redelivered entry that came behind others and waits for its turn alone.
     next: Option<Entry>,
+    clock: Arc<ServerClock>,
     batch_jobs_max: usize,
 }
 
 impl QueueBackend {
-    pub(super) fn new(entries: mpsc::Receiver<Entry>, batch_jobs_max: usize) -> Self {
-        Self { entries, next: None, batch_jobs_max }
+    pub(super) fn new(entries: mpsc::Receiver<Entry>, clock: Arc<ServerClock>, batch_jobs_max: usize) -> Self {
+        Self { entries, next: None, clock, batch_jobs_max }
     }
 
     fn fill(&mut self, first: Entry) -> Batch {
@@ -43,6 +45,10 @@ impl QueueBackend {
                 Err(_) => break,
             }
         }
+        // Only now: under load entries have waited here as well.
+        for entry in &mut batch {
+            entry.age_ms = self.clock.age_ms(&entry.id);
+        }
         batch
     }
 }
@@ -55,11 +61,18 @@ impl Backend for QueueBackend {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Batch>, Infallible>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Option<Result<Task<Batch>, Infallible>>> {
         if let Some(entry) = self.next.take() {
-            return Poll::Ready(Some(Ok(Task::new(vec![entry]))));
+            return Poll::Ready(Some(Ok(Task::new(self.fill(entry)))));
         }
-        self.entries.poll_recv(cx).map(|entry| entry.map(|first| Ok(Task::new(self.fill(first)))))
+        let first = ready!(self.entries.poll_recv(cx));
+        if first.is_none()
+            && let Err(error) = worker.stop()
+        {
+            // A worker whose backend has ended waits for this word, and for ever.
+            tracing::warn!(%error, "the apalis worker did not take the end of its queue");
+        }
+        Poll::Ready(first.map(|first| Ok(Task::new(self.fill(first)))))
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::Error;
-use fred::interfaces::StreamsInterface;
+use fred::interfaces::{ClientLike, StreamsInterface};
 use fred::types::Value;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::QueueBackend;
 use super::settle::{self, Settler};
 use super::{Entry, FIELD, GROUP, InFlight, QueueName, ReaderSettings, ServerClock};
 use crate::StorageError;
-use crate::redis;
+use crate::redis::{self, fail_fast};
 
 /// How long one read waits for entries.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -36,15 +37,12 @@ pub struct Reading {
     pub settler: Settler,
     /// Whether the last read went well.
     pub healthy: watch::Receiver<bool>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-    in_flight: InFlight,
-    client: Client,
-    queue: QueueName,
-    consumer: String,
+    closing: Closing,
 }
 
-/// Starts reading. Cancelling `stop` ends the reading; entries already read are still handed out, and the backend ends after them.
-/// While `open` is false nothing is read: what cannot be worked on should stay where another worker may get it.
+/// Starts reading. Cancelling `stop` ends the reading, at the latest when a read that waits for entries comes back; entries already
+/// read are still handed out, and the backend ends after them. While `open` is false nothing is read: what cannot be worked on should
+/// stay where another worker may get it.
 pub fn start(
     redis: &config::Redis,
     queue: QueueName,
@@ -57,28 +55,29 @@ pub fn start(
     let in_flight = InFlight::default();
     let (entries, receiver) = mpsc::channel(READ_MAX as usize * 2);
     let (healthy_sender, healthy) = watch::channel(false);
-    let reader = Reader {
-        queue: queue.clone(),
-        settings: settings.clone(),
-        in_flight: in_flight.clone(),
-        clock: Arc::new(ServerClock::new()),
-        entries,
-    };
+    let clock = Arc::new(ServerClock::new());
+    let stop = stop.child_token();
+    let reader = Reader { queue: queue.clone(), settings: settings.clone(), in_flight: in_flight.clone(), clock: clock.clone(), entries };
     let (settler, settling) = settle::start(client.clone(), queue.clone(), in_flight.clone());
-    let tasks = vec![
-        tokio::spawn(reader.clone().read(blocking, client.clone(), open.clone(), healthy_sender, stop.clone())),
-        tokio::spawn(reader.clone().pick_up(client.clone(), open, stop)),
-        tokio::spawn(renew(client.clone(), queue.clone(), settings.clone(), in_flight.clone())),
-        settling,
+    let readers = vec![
+        tokio::spawn(reader.clone().read(blocking.clone(), client.clone(), open.clone(), healthy_sender, stop.clone())),
+        tokio::spawn(reader.pick_up(client.clone(), open, stop.clone())),
     ];
-    let backend = QueueBackend::new(receiver, settings.batch_jobs_max);
-    Ok(Reading { backend, settler, healthy, tasks, in_flight, client, queue, consumer: settings.consumer })
+    let keepers = vec![tokio::spawn(renew(client.clone(), queue.clone(), settings.clone(), in_flight.clone())), settling];
+    let backend = QueueBackend::new(receiver, clock, settings.batch_jobs_max);
+    let closing = Closing { stop, readers, keepers, in_flight, blocking, client, queue, consumer: settings.consumer };
+    Ok(Reading { backend, settler, healthy, closing })
 }
 
 /// What remains of a [`Reading`] once its backend was given away: ends it.
 pub struct Closing {
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    stop: CancellationToken,
+    /// What gets entries.
+    readers: Vec<JoinHandle<()>>,
+    /// What looks after them until they are settled.
+    keepers: Vec<JoinHandle<()>>,
     in_flight: InFlight,
+    blocking: Client,
     client: Client,
     queue: QueueName,
     consumer: String,
@@ -87,29 +86,47 @@ pub struct Closing {
 impl Reading {
     /// Splits into the parts that work and the part that ends it.
     pub fn into_parts(self) -> (QueueBackend, Settler, watch::Receiver<bool>, Closing) {
-        let Self { backend, settler, healthy, tasks, in_flight, client, queue, consumer } = self;
-        (backend, settler, healthy, Closing { tasks, in_flight, client, queue, consumer })
+        (self.backend, self.settler, self.healthy, self.closing)
     }
 }
 
 impl Closing {
-    /// Waits until every entry is settled, at most `timeout`, and forgets the consumer's name. Entries that are not settled then stay
-    /// for another worker, and the name with them: deleting it would delete them.
-    pub async fn close(self, timeout: Duration) {
+    /// Ends the reading, waits until every entry is settled, at most `timeout`, and forgets the consumer's name. Entries that are not
+    /// settled then stay for another worker.
+    pub async fn close(mut self, timeout: Duration) {
+        self.stop.cancel();
         let settled = async {
+            for reader in &mut self.readers {
+                if let Err(panicked) = reader.await {
+                    tracing::error!(%panicked, queue = self.queue.job(), "a reader of the queue");
+                }
+            }
             while !self.in_flight.is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(timeout, settled).await.is_ok() {
-            let forgotten: Result<Value, Error> = self.client.xgroup_delconsumer(self.queue.key(), GROUP, self.consumer.as_str()).await;
-            if let Err(error) = forgotten {
-                tracing::debug!(%error, "could not forget the consumer; another worker will");
-            }
+        if tokio::time::timeout(timeout, settled).await.is_err() {
+            tracing::warn!(queue = self.queue.job(), "entries are left for another worker");
         }
-        for task in self.tasks {
+        for task in self.readers.iter().chain(&self.keepers) {
             task.abort();
         }
+        redis::quit(&self.blocking).await;
+        if let Err(error) = self.forget().await {
+            tracing::debug!(%error, queue = self.queue.job(), "could not forget the consumer; another worker will");
+        }
+        redis::quit(&self.client).await;
+    }
+
+    /// Deleting a name deletes what was given to it, which may be more than we know of: a read that failed here may have gone well there.
+    async fn forget(&self) -> Result<(), Error> {
+        let any = ("-", "+", 1, self.consumer.as_str());
+        let pending: Value = self.client.with_options(&fail_fast()).xpending(self.queue.key(), GROUP, any).await?;
+        if pending.array_len() == Some(0) {
+            let _deleted: Value =
+                self.client.with_options(&fail_fast()).xgroup_delconsumer(self.queue.key(), GROUP, self.consumer.as_str()).await?;
+        }
+        Ok(())
     }
 }
 
@@ -132,42 +149,38 @@ impl Reader {
         stop: CancellationToken,
     ) {
         let (mut backoff, mut synced_at) = (BACKOFF_MIN, None::<tokio::time::Instant>);
-        loop {
-            let step = async {
-                if open.wait_for(|open| *open).await.is_err() {
-                    return Ok(None);
-                }
+        while is_open(&mut open, &stop).await {
+            // Never cut short: what Redis has given to us would be lost to everybody else for a while.
+            let read = async {
                 if synced_at.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
                     self.clock.sync(&client).await?;
                     synced_at = Some(tokio::time::Instant::now());
                 }
-                self.read_once(&blocking).await.map(Some)
+                // Whether reading works is known at once, not only when there is something to read.
+                let block = healthy.borrow().then_some(BLOCK);
+                self.read_once(&blocking, block).await
             };
-            let read = tokio::select! { read = step => read, () = stop.cancelled() => return };
-            match read {
-                Ok(None) => return,
-                Ok(Some(entries)) => {
+            match read.await {
+                Ok(entries) => {
                     healthy.send_replace(true);
                     backoff = BACKOFF_MIN;
-                    for (id, payload) in entries {
-                        if !self.hand_out(id, payload, false).await {
-                            return;
-                        }
+                    if !self.hand_out(entries, false).await {
+                        return;
                     }
                 }
                 Err(error) => {
                     healthy.send_replace(false);
                     self.recover(&client, &error).await;
-                    tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+                    stop.run_until_cancelled(tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0))).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
             }
         }
     }
 
-    async fn read_once(&self, blocking: &Client) -> Result<Vec<(String, Vec<u8>)>, StorageError> {
-        let (consumer, block) = (self.settings.consumer.as_str(), Some(BLOCK.as_millis() as u64));
-        let read: Value = blocking.xreadgroup(GROUP, consumer, Some(READ_MAX), block, false, self.queue.key(), ">").await?;
+    async fn read_once(&self, blocking: &Client, block: Option<Duration>) -> Result<Vec<(String, Vec<u8>)>, StorageError> {
+        let (consumer, block_ms) = (self.settings.consumer.as_str(), block.map(|block| block.as_millis() as u64));
+        let read: Value = blocking.xreadgroup(GROUP, consumer, Some(READ_MAX), block_ms, false, self.queue.key(), ">").await?;
         Ok(entries_of_read(read))
     }
 
@@ -193,10 +206,10 @@ impl Reader {
         let mut ticks = 0_u32;
         loop {
             tokio::select! { _ = interval.tick() => {}, () = stop.cancelled() => return }
-            if open.wait_for(|open| *open).await.is_err() {
+            if !is_open(&mut open, &stop).await {
                 return;
             }
-            if let Err(error) = self.pick_up_all(&client).await {
+            if let Err(error) = self.pick_up_all(&client, &stop).await {
                 tracing::debug!(%error, queue = self.queue.job(), "looking for entries to pick up");
             }
             ticks += 1;
@@ -208,7 +221,7 @@ impl Reader {
         }
     }
 
-    async fn pick_up_all(&self, client: &Client) -> Result<(), StorageError> {
+    async fn pick_up_all(&self, client: &Client, stop: &CancellationToken) -> Result<(), StorageError> {
         let (consumer, idle) = (self.settings.consumer.as_str(), self.settings.pickup_idle.as_millis() as u64);
         let mut cursor = "0-0".to_owned();
         loop {
@@ -216,13 +229,11 @@ impl Reader {
                 client.xautoclaim(self.queue.key(), GROUP, consumer, idle, cursor.as_str(), Some(PICKUP_MAX), false).await?;
             let mut parts = claimed.into_array().into_iter();
             cursor = parts.next().and_then(|next| next.into_string()).unwrap_or_default();
-            for (id, payload) in parts.next().map(entries_of_stream).unwrap_or_default() {
-                tracing::info!(queue = self.queue.job(), entry = id, "picked up an entry that was left lying");
-                if !self.hand_out(id, payload, true).await {
-                    return Ok(());
-                }
+            let entries = parts.next().map(entries_of_stream).unwrap_or_default();
+            if !entries.is_empty() {
+                tracing::info!(queue = self.queue.job(), entries = entries.len(), "picked up entries that were left lying");
             }
-            if cursor.is_empty() || cursor == "0-0" {
+            if !self.hand_out(entries, true).await || stop.is_cancelled() || cursor.is_empty() || cursor == "0-0" {
                 return Ok(());
             }
         }
@@ -240,14 +251,23 @@ impl Reader {
         Ok(())
     }
 
-    /// Passes an entry on, unless this process has it already. `false` when nobody takes entries any more.
-    async fn hand_out(&self, id: String, payload: Vec<u8>, redelivered: bool) -> bool {
-        if !self.in_flight.insert(&id) {
-            return true;
+    /// Passes entries on, unless this process has them already. `false` when nobody takes entries any more.
+    async fn hand_out(&self, entries: Vec<(String, Vec<u8>)>, redelivered: bool) -> bool {
+        // All are ours, and renewed, from now on, however long the first of them keep the last waiting.
+        let new: Vec<_> = entries.into_iter().filter(|(id, _)| self.in_flight.insert(id)).collect();
+        for (id, payload) in new {
+            if self.entries.send(Entry { id, payload, redelivered, age_ms: 0 }).await.is_err() {
+                return false;
+            }
         }
-        let age_ms = self.clock.age_ms(&id);
-        self.entries.send(Entry { id, payload, redelivered, age_ms }).await.is_ok()
+        true
     }
+}
+
+/// Waits until there is reason to read. `false` when there will be none any more.
+async fn is_open(open: &mut watch::Receiver<bool>, stop: &CancellationToken) -> bool {
+    let opened = stop.run_until_cancelled(open.wait_for(|open| *open)).await.is_some_and(|open| open.is_ok());
+    opened && !stop.is_cancelled()
 }
 
 /// Says for every entry in work that it is still being worked on.
@@ -277,13 +297,18 @@ fn entries_of_read(read: Value) -> Vec<(String, Vec<u8>)> {
     streams.into_iter().flat_map(entries_of_stream).collect()
 }
 
-/// The entries of one stream: `[[id, [field, value, …]], …]`. Entries that were deleted meanwhile have no fields and are left out.
+/// The entries of one stream: `[[id, [field, value, …]], …]`. Entries that were deleted meanwhile have no fields and are left out. One
+/// that somebody else has written is an empty payload: whoever works on it finds that out, and takes it out of the stream.
 fn entries_of_stream(entries: Value) -> Vec<(String, Vec<u8>)> {
     let entry = |entry: Value| {
         let mut parts = entry.into_array().into_iter();
-        let (id, fields) = (parts.next()?.into_string()?, parts.next()?.into_array());
-        let payload = fields.chunks_exact(2).find(|pair| pair[0].as_bytes() == Some(FIELD.as_bytes()))?[1].clone().into_owned_bytes()?;
-        Some((id, payload.to_vec()))
+        let (id, fields) = (parts.next()?.into_string()?, parts.next()?);
+        if fields.is_null() {
+            return None;
+        }
+        let fields = fields.into_array();
+        let ours = fields.chunks_exact(2).find(|pair| pair[0].as_bytes() == Some(FIELD.as_bytes()));
+        Some((id, ours.and_then(|pair| pair[1].clone().into_owned_bytes()).unwrap_or_default()))
     };
     entries.into_array().into_iter().filter_map(entry).collect()
 }
