@@ -16,6 +16,7 @@ pub mod rewrap;
 pub mod stores;
 pub mod usage;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,12 +191,17 @@ impl StorageError {
     }
 }
 
-/// What went wrong, without the details that a server adds: they quote values, and values are e-mail addresses and references.
+/// What the client calls a handshake that failed, for whatever reason. It has no other way to tell.
+const TLS_FAILED: &str = "error performing TLS handshake";
+
+/// What went wrong and what is behind it, without the details that a server adds: they quote values, and values are e-mail addresses
+/// and references.
 fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(error) => format!("{} ({})", error.message(), error.code().code()),
-        None => error.to_string(),
+    if let Some(error) = error.as_db_error() {
+        return format!("{} ({})", error.message(), error.code().code());
     }
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl From<tokio_postgres::Error> for StorageError {
@@ -207,8 +213,11 @@ impl From<tokio_postgres::Error> for StorageError {
         match error.code() {
             Some(state) if passing(state) => Self::Unavailable(describe(&error)),
             Some(_) => Self::Refused(error),
-            None if error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()) => {
-                Self::Unavailable(error.to_string())
+            None if error.to_string() == TLS_FAILED => {
+                Self::Unavailable(format!("{}; see postgres.tls and postgres.tls_ca_file", describe(&error)))
+            }
+            None if error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()) => {
+                Self::Unavailable(describe(&error))
             }
             None => Self::Refused(error),
         }
