@@ -117,7 +117,8 @@ pub struct NewDigest<'a> {
     pub secret_id: &'a str,
 }
 
-/// Claims digests. Returns those that were new; the others belong to keys that exist or existed.
+/// Claims digests, in one order whatever the order given, so that two who claim the same ones cannot lock each other out. Returns those
+/// that were new; the others belong to keys that exist or existed.
 pub async fn claim_digests(tx: &impl GenericClient, digests: &[NewDigest<'_>]) -> Result<Vec<LicenseDigest>, StorageError> {
     let stores: Vec<i64> = digests.iter().map(|new| new.store_id).collect();
     let lives: Vec<bool> = digests.iter().map(|new| new.mode.is_live()).collect();
@@ -126,7 +127,8 @@ pub async fn claim_digests(tx: &impl GenericClient, digests: &[NewDigest<'_>]) -
     let rows = tx
         .query(
             "insert into license_digests (store_id, live, digest, secret_id)
-             select * from unnest($1::bigint[], $2::boolean[], $3::bytea[], $4::text[]) on conflict do nothing returning digest",
+             select * from unnest($1::bigint[], $2::boolean[], $3::bytea[], $4::text[]) as new (store_id, live, digest, secret_id)
+             order by store_id, live, digest on conflict do nothing returning digest",
             &[&stores, &lives, &values, &secrets],
         )
         .await?;

@@ -164,9 +164,12 @@ pub struct Filter {
 
 /// A store's orders, newest first, at most `limit`.
 pub async fn list(client: &impl GenericClient, store_id: i64, mode: Mode, filter: &Filter, limit: i64) -> Result<Vec<Order>, StorageError> {
+    // `status <> 'failed' or status = 'failed'` is always true. It splits the look-up by reference in two, each with an index that has
+    // only such orders.
     let sql = format!(
         "select {COLUMNS} from orders where store_id = $1 and live = $2
-           and ($3::text is null or external_reference = $3) and ($4::text is null or status = $4)
+           and ($3::text is null or external_reference = $3 and (status <> 'failed' or status = 'failed'))
+           and ($4::text is null or status = $4)
            and ($5::text is null or id < $5 collate \"C\") order by id desc limit $6"
     );
     let (reference, status) = (filter.external_reference.as_deref(), filter.status.map(OrderStatus::as_str));
@@ -224,11 +227,12 @@ pub struct ProcessingOrder {
 pub async fn claim_due(client: &impl GenericClient, limit: i64, retry_after: Duration) -> Result<Vec<ProcessingOrder>, StorageError> {
     let rows = client
         .query(
-            "update orders set starts = starts + 1,
+            "with due as materialized (
+                 select id from orders where status = 'processing' and next_attempt_at <= now()
+                 order by next_attempt_at limit $1 for update skip locked)
+             update orders set starts = starts + 1,
                     next_attempt_at = now() + make_interval(secs => $2 * power(2, least(starts, 6)))
-             where id in (select id from orders where status = 'processing' and next_attempt_at <= now()
-                          order by next_attempt_at limit $1 for update skip locked)
-             returning id, store_id, live, sealed_request, starts",
+             where id in (select id from due) returning id, store_id, live, sealed_request, starts",
             &[&limit, &retry_after.as_secs_f64()],
         )
         .await?;
