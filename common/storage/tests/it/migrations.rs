@@ -1,0 +1,52 @@
+//! Migrations are applied once, however many processes start at the same time.
+
+use storage::Pg;
+use storage::pg::migrations;
+use testkit::database::Database;
+
+use crate::postgres_settings;
+
+/// An empty database, beside a migrated one.
+async fn empty(name: &str) -> String {
+    let database = Database::new().await.unwrap();
+    database.pg().unwrap().client().await.unwrap().batch_execute(&format!("create database {name}")).await.unwrap();
+    let (base, _) = database.url().rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_that_start_together_apply_each_once() {
+    let url = empty("migrated_by_eight").await;
+    let pg = |_| Pg::new(&postgres_settings(&url), "test").unwrap();
+    let first = pg(0);
+    assert!(!migrations::is_current(&first).await.unwrap());
+    let runs: Vec<_> = (0..8)
+        .map(|n| {
+            let pg = pg(n);
+            tokio::spawn(async move { migrations::run(&pg).await })
+        })
+        .collect();
+    let mut applied = Vec::new();
+    for run in runs {
+        applied.extend(run.await.unwrap().unwrap());
+    }
+    println!("applied: {applied:?}");
+    let unique: std::collections::BTreeSet<&String> = applied.iter().collect();
+    let rows = first.client().await.unwrap().query_one("select count(*) from refinery_schema_history", &[]).await.unwrap();
+    assert!(!applied.is_empty() && unique.len() == applied.len() && rows.get::<_, i64>(0) == applied.len() as i64);
+    assert!(migrations::is_current(&first).await.unwrap());
+    assert!(migrations::run(&first).await.unwrap().is_empty(), "nothing is left to apply");
+    let timeout = first.client().await.unwrap().query_one("show statement_timeout", &[]).await.unwrap();
+    assert_ne!(timeout.get::<_, &str>(0), "0", "the connection that migrated, with its time-out off, did not go back to the pool");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_another_version_has_changed_is_refused_in_words() {
+    let url = empty("migrated_otherwise").await;
+    let pg = Pg::new(&postgres_settings(&url), "test").unwrap();
+    migrations::run(&pg).await.unwrap();
+    pg.client().await.unwrap().batch_execute("update refinery_schema_history set checksum = '1' where version = 1").await.unwrap();
+    let error = migrations::run(&pg).await.unwrap_err();
+    println!("{error}");
+    assert!(!error.is_unavailable() && error.to_string().contains("V1"), "{error}");
+}
