@@ -1,0 +1,90 @@
+"""What a schema cannot say of a request, said here, so that requests which are meant to be good are.
+
+Nothing is done to requests that are meant to be bad, except that a well-formed SKU becomes one that is sold: otherwise "no such
+product" could hide that something malformed was taken.
+"""
+
+import re
+
+import schemathesis
+
+SKU = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+SOLD = [f"SKU-{n:02}" for n in range(50)]
+EXAMPLES = {"WIN-11-PRO", "PRODUCT-SKU", "PRODUCT-SKU-1", "PRODUCT-SKU-2"}
+KEYS_MAX = 1_000
+"""License keys in one order."""
+REFERENCES = {}
+"""How often each reference was wanted."""
+
+
+def sold(sku, taken):
+    """A SKU of the store's in the place of any other; each only once. Some stay unknown, so that 404 is seen too."""
+    if not isinstance(sku, str) or not SKU.match(sku) or sku in EXAMPLES or len(sku) == 7:
+        return sku
+    free = [other for other in SOLD if other not in taken]
+    return free[0] if free else sku
+
+
+def cart(body):
+    lines = {}
+    for sku, quantity in body["cart"].items():
+        lines[sold(sku, lines)] = quantity
+    body["cart"] = lines
+
+
+def items(body, good):
+    taken = set()
+    for item in body["items"]:
+        if isinstance(item, dict) and "sku" in item:
+            item["sku"] = sold(item["sku"], taken)
+            if isinstance(item["sku"], str):
+                taken.add(item["sku"])
+    if good:
+        asked = sum(item["quantity"] for item in body["items"])
+        for item in body["items"]:
+            if asked > KEYS_MAX:
+                item["quantity"] = max(1, item["quantity"] * (KEYS_MAX - len(body["items"])) // asked)
+
+
+def return_urls(metadata):
+    """Hosts that are none: a pattern cannot tell."""
+    for name in ("return_url_success", "return_url_cancel"):
+        if isinstance(metadata.get(name), str):
+            metadata[name] = "https://your-site.com/done?" + str(len(metadata[name]))
+
+
+def integers(value):
+    """3.0 is an integer to JSON Schema. The API wants whole numbers written as such, since an amount with a fraction is a mistake."""
+    if isinstance(value, dict):
+        return {name: integers(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [integers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def fresh(case):
+    """A reference that no order has yet, and no idempotency key of another request: otherwise almost everything would be a conflict. Every
+    fifth stays as it is, so that conflicts and replays are seen too."""
+    reference = case.body["external_reference"]
+    REFERENCES[reference] = REFERENCES.get(reference, 0) + 1
+    if REFERENCES[reference] > 1 and REFERENCES[reference] % 5:
+        case.body["external_reference"] = f"{reference[:200]} {REFERENCES[reference]}"
+        case.headers.pop("Idempotency-Key", None)
+
+
+@schemathesis.hook
+def before_call(ctx, case, kwargs):
+    good = case.meta is not None and case.meta.generation.mode.is_positive
+    body = case.body
+    if not isinstance(body, dict):
+        return
+    if good:
+        body = case.body = integers(body)
+    if isinstance(body.get("cart"), dict):
+        cart(body)
+    if isinstance(body.get("items"), list):
+        items(body, good)
+    if good and isinstance(body.get("metadata"), dict):
+        return_urls(body["metadata"])
+    if good and "external_reference" in body:
+        fresh(case)
