@@ -39,7 +39,8 @@ impl Answer {
     /// The HTTP response. A HEAD gets everything but the body.
     pub fn into_response(self, head: bool) -> Response<Full<Bytes>> {
         let Self { status, mut headers, body } = self;
-        if head {
+        // An answer that never has a body has no length of one either.
+        if head && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         let mut response = Response::new(Full::new(if head { Bytes::new() } else { body }));

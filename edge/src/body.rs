@@ -60,7 +60,7 @@ fn too_large(knobs: &Knobs) -> ApiError {
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let encoded = headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let is_json = types.next().and_then(|value| value.to_str().ok()).is_some_and(|value| {
         let essence = value.split(';').next().unwrap_or_default().trim();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use common::clock::Now;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -60,7 +60,14 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
     };
 
     let (mut answer, rate) = match (check(&edge, &head), route) {
-        (Err(error), _) => refuse(&edge, error, &head.uri, address, now, &request_id),
+        (Err(error), _) => {
+            let (mut answer, rate) = refuse(&edge, error, &head.uri, address, now, &request_id);
+            if head.version < Version::HTTP_2 {
+                // Where such a request ends is in doubt, so nothing behind it is taken for another one.
+                answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            (answer, rate)
+        }
         (Ok(()), None) => without_route(&edge, &head, &found, address, now, &request_id),
         (Ok(()), Some(route)) => {
             let decision = edge.gate.admit(route.access, &head.headers, params.slug, address, now);
@@ -120,6 +127,12 @@ fn check(edge: &Edge, head: &http::request::Parts) -> Result<(), ApiError> {
     let hosts = head.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(ApiError::field("Host", "must be there exactly once"));
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
+        // A proxy in front might read a list of them in another way than we do.
+        return Err(ApiError::field("Transfer-Encoding", "may only be chunked, once"));
     }
     if !head.uri.path().starts_with('/') && head.uri.path() != "*" {
         return Err(ApiError::field("path", "must begin with a slash"));
