@@ -204,18 +204,31 @@ impl Allocator {
         Ok(Sale { items, sold })
     }
 
-    /// What this order lacks, as the stock stands for everybody to see. Empty when it has enough by now.
-    pub async fn shortages(&self, tx: &Transaction<'_>, order: &NewOrder) -> Result<Vec<Shortage>, StorageError> {
-        let catalogue = Catalogue::of(tx, &[order]).await?;
-        let mut shortages = Vec::new();
-        for item in &order.request.items {
-            if let Some(Product { id, source: Source::Pool, .. }) = catalogue.get(order, item.sku.as_str()) {
-                let available = license_keys::count_free(&**tx, *id, order.mode).await?;
+    /// What each of these orders lacks if it were the only one, as the stock stands for everybody to see: keys that another transaction
+    /// has taken and not committed count as there. Empty for an order that has enough.
+    pub async fn shortages(
+        &self,
+        tx: &Transaction<'_>,
+        orders: &[&NewOrder],
+        catalogue: &Catalogue,
+    ) -> Result<Vec<Vec<Shortage>>, StorageError> {
+        let mut free: HashMap<PoolKey, i64> = HashMap::new();
+        let mut shortages = Vec::with_capacity(orders.len());
+        for order in orders {
+            let mut lacking = Vec::new();
+            for item in &order.request.items {
+                let Some(Product { id, source: Source::Pool, .. }) = catalogue.get(order, item.sku.as_str()) else { continue };
+                let available = match free.get(&(*id, order.mode)) {
+                    Some(&available) => available,
+                    None => license_keys::count_free(&**tx, *id, order.mode).await?,
+                };
+                free.insert((*id, order.mode), available);
                 if available < i64::from(item.quantity) {
                     let available = u32::try_from(available).unwrap_or(0);
-                    shortages.push(Shortage { sku: item.sku.clone(), requested: item.quantity, available });
+                    lacking.push(Shortage { sku: item.sku.clone(), requested: item.quantity, available });
                 }
             }
+            shortages.push(lacking);
         }
         Ok(shortages)
     }

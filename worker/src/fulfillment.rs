@@ -43,37 +43,53 @@ impl Fulfillment {
     pub async fn fulfill(&self, wanted: &[NewOrder]) -> Result<Vec<FulfillOutcome>, StorageError> {
         let references: Vec<&NewOrder> = wanted.iter().collect();
         let mut outcomes = self.attempt(&references, Busy::Skip).await?;
-        // Out of stock is a hard word: whoever fell short is looked at alone, waiting for those who hold keys just now. Equal requests
-        // share the answer.
-        let mut told: HashMap<(i64, bool, [u8; 32]), FulfillOutcome> = HashMap::new();
-        for (order, outcome) in wanted.iter().zip(&mut outcomes) {
-            if outcome.is_none() {
-                let same = (order.store_id, order.mode.is_live(), order.request.fingerprint());
-                let known = told.get(&same).filter(|known| matches!(known, FulfillOutcome::OutOfStock { .. })).cloned();
-                let lone = match known {
-                    Some(known) => known,
-                    None => self.fulfill_alone(order).await?,
-                };
-                told.insert(same, lone.clone());
-                *outcome = Some(lone);
+        let short: Vec<usize> = (0..wanted.len()).filter(|&index| outcomes[index].is_none()).collect();
+        if !short.is_empty() {
+            let orders: Vec<&NewOrder> = short.iter().map(|&index| &wanted[index]).collect();
+            for (index, refused) in short.iter().zip(self.refuse(&orders).await?) {
+                outcomes[*index] = Some(match refused {
+                    Some(refused) => refused,
+                    None => self.fulfill_alone(&wanted[*index]).await?,
+                });
             }
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(FulfillOutcome::Unknown)).collect())
     }
 
+    /// For an order that fell short although there is enough: others hold keys just now, and it waits for them.
     async fn fulfill_alone(&self, order: &NewOrder) -> Result<FulfillOutcome, StorageError> {
         for _ in 0..LONE_TRIES {
-            if let Some(outcome) = self.attempt(&[order], Busy::Wait).await?.pop().flatten() {
+            let outcome = match self.attempt(&[order], Busy::Wait).await?.pop().flatten() {
+                Some(outcome) => Some(outcome),
+                None => self.refuse(&[order]).await?.pop().flatten(),
+            };
+            if let Some(outcome) = outcome {
                 return Ok(outcome);
-            }
-            let mut client = self.pg.client().await?;
-            let tx = client.transaction().await?;
-            let shortages = self.allocator.shortages(&tx, order).await?;
-            if !shortages.is_empty() {
-                return Ok(FulfillOutcome::OutOfStock { shortages });
             }
         }
         Ok(FulfillOutcome::Unknown)
+    }
+
+    /// Out of stock is a hard word, spoken only when the stock as everybody sees it, with keys that others only hold, does not suffice.
+    /// `None` for those who may yet be served. An equal order that was made meanwhile is the answer for those who may not.
+    async fn refuse(&self, wanted: &[&NewOrder]) -> Result<Vec<Option<FulfillOutcome>>, StorageError> {
+        let mut client = self.pg.client().await?;
+        let tx = client.transaction().await?;
+        let catalogue = Catalogue::of(&tx, wanted).await?;
+        let shortages = self.allocator.shortages(&tx, wanted, &catalogue).await?;
+        let mut outcomes: Vec<Option<FulfillOutcome>> = wanted.iter().map(|_| None).collect();
+        let short: Vec<usize> = (0..wanted.len()).filter(|&index| !shortages[index].is_empty()).collect();
+        if short.is_empty() {
+            return Ok(outcomes);
+        }
+        // After counting: whoever took the last keys under the same reference has committed by now.
+        self.find_existing(&tx, wanted, &short, &catalogue, &mut outcomes).await?;
+        for (index, shortages) in shortages.into_iter().enumerate() {
+            if !shortages.is_empty() && outcomes[index].is_none() {
+                outcomes[index] = Some(FulfillOutcome::OutOfStock { shortages });
+            }
+        }
+        Ok(outcomes)
     }
 
     /// One transaction for all of these orders. `None` for those that fell short, which are as if they had never been asked for.
@@ -207,7 +223,7 @@ impl Fulfillment {
         for group in groups.filter(|group| !group.is_empty()) {
             let orders: Vec<&NewOrder> = group.iter().map(|(_, order)| order).collect();
             let short = self.complete_group(&orders, Busy::Skip, &mut completed).await?;
-            for order in short {
+            for order in self.fail_short(&short, &mut completed).await? {
                 self.complete_alone(order, &mut completed).await?;
             }
         }
@@ -258,26 +274,37 @@ impl Fulfillment {
 
     async fn complete_alone(&self, order: &NewOrder, completed: &mut Completed) -> Result<(), StorageError> {
         for _ in 0..LONE_TRIES {
-            if self.complete_group(&[order], Busy::Wait, completed).await?.is_empty() {
-                return Ok(());
-            }
-            let mut client = self.pg.client().await?;
-            let tx = client.transaction().await?;
-            let shortages = self.allocator.shortages(&tx, order).await?;
-            if !shortages.is_empty() {
-                let id = [order.order_id.clone()];
-                // Somebody else may have completed it meanwhile.
-                if !orders::lock_processing(&*tx, &id).await?.is_empty() {
-                    orders::fail(&*tx, &order.order_id, &Failure { code: "out_of_stock".into(), shortages }).await?;
-                    orders::notify_settled(&*tx, &id).await?;
-                    tx.commit().await?;
-                    completed.failed += 1;
-                }
+            let short = self.complete_group(&[order], Busy::Wait, completed).await?;
+            if self.fail_short(&short, completed).await?.is_empty() {
                 return Ok(());
             }
         }
         // Others were quicker every time. The order stays due.
         Ok(())
+    }
+
+    /// Ends those of these orders for which there really is too little stock. Returns the others.
+    async fn fail_short<'a>(&self, wanted: &[&'a NewOrder], completed: &mut Completed) -> Result<Vec<&'a NewOrder>, StorageError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut client = self.pg.client().await?;
+        let tx = client.transaction().await?;
+        let catalogue = Catalogue::of(&tx, wanted).await?;
+        let shortages = self.allocator.shortages(&tx, wanted, &catalogue).await?;
+        let (short, others): (Vec<_>, Vec<_>) = wanted.iter().zip(shortages).partition(|(_, shortages)| !shortages.is_empty());
+        let ids: Vec<OrderId> = short.iter().map(|(order, _)| order.order_id.clone()).collect();
+        // Somebody else may have completed some of them meanwhile.
+        let locked: Vec<OrderId> = orders::lock_processing(&*tx, &ids).await?.into_iter().map(|order| order.id).collect();
+        for (order, shortages) in short {
+            if locked.contains(&order.order_id) {
+                orders::fail(&*tx, &order.order_id, &Failure { code: "out_of_stock".into(), shortages }).await?;
+            }
+        }
+        orders::notify_settled(&*tx, &locked).await?;
+        tx.commit().await?;
+        completed.failed += locked.len() as u64;
+        Ok(others.into_iter().map(|(order, _)| *order).collect())
     }
 
     async fn give_up(&self, order: &ProcessingOrder, reason: &str) -> Result<(), StorageError> {
