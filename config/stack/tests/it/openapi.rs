@@ -1,12 +1,14 @@
 //! The published document against the running system: Schemathesis reads it from an edge, sends what it allows and what it forbids, and
 //! compares every answer with what it promises.
 
-use std::path::Path;
-use std::process::Output;
+use std::path::{Path, PathBuf};
 
+use common::mode::Mode;
 use common::money::Currency;
 use serde_json::Value;
+use storage::pg::api_keys::Quotas;
 use storage::pg::products;
+use testkit::shop::license_keys;
 use tokio::task::block_in_place;
 
 use crate::python::Python;
@@ -21,12 +23,10 @@ const PRODUCTS: usize = 50;
 async fn the_running_system_is_as_documented() {
     let tools = block_in_place(|| Python::with("schemathesis", TOOLS)).unwrap();
     let mut system = System::new().await;
-    for quota in ["GEO", "TAX", "ANONYMOUS"] {
-        system.set(&format!("LIMITS__{quota}"), "1000000");
-    }
+    unlimited(&mut system);
     let (shop, key) = system.shop("my-store").await;
-    let document: Value = serde_json::from_slice(edge::api::openapi::document().body.as_ref()).unwrap();
     // With a price in every currency, a body that the document allows is never refused for want of one.
+    let document: Value = serde_json::from_slice(&edge::api::openapi::document().body).unwrap();
     let currencies = document["components"]["schemas"]["Currency"]["enum"].as_array().unwrap();
     let prices: Vec<_> = currencies.iter().map(|code| (Currency::parse(code.as_str().unwrap()).unwrap(), 2_999)).collect();
     let numbered = (0..PRODUCTS).map(|n| format!("SKU-{n:02}"));
@@ -37,18 +37,54 @@ async fn the_running_system_is_as_documented() {
     let (edge, worker) = (system.edge().await, system.worker().await);
 
     let url = format!("http://{}/api/v1/openapi.json", edge.address);
-    let output = block_in_place(|| run(&tools, &url, &key));
-    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let scratch = tempfile::tempdir().unwrap();
+    let launch = tools.program("schemathesis").folder(scratch.path()).env("ANONYMOUSPAY_KEY", key);
+    let launch = launch.env("ANONYMOUSPAY_HOOKS", files().join("hooks.py"));
+    let launch = launch.arg("--config-file").arg(files().join("schemathesis.toml")).args(["run", &url, "--no-color"]);
+    let output = block_in_place(|| launch.output()).unwrap();
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).join("\n");
     assert!(output.status.success(), "{said}");
     println!("{said}");
     worker.stop().await;
     edge.stop().await;
 }
 
-fn run(tools: &Python, url: &str, key: &str) -> Output {
-    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/openapi");
-    let scratch = tempfile::tempdir().unwrap();
-    let launch = tools.program("schemathesis").folder(scratch.path()).env("ANONYMOUSPAY_KEY", key);
-    let launch = launch.env("ANONYMOUSPAY_HOOKS", settings.join("hooks.py"));
-    launch.arg("--config-file").arg(settings.join("schemathesis.toml")).args(["run", url, "--no-color"]).output().unwrap()
+/// What no generated request gets to see: no worker, no database, nothing in stock, a body that comes slowly, and the like.
+#[tokio::test(flavor = "multi_thread")]
+async fn rare_answers_are_as_documented() {
+    let tools = block_in_place(|| Python::with("schemathesis", TOOLS)).unwrap();
+    let mut system = System::with_own_postgres().await;
+    unlimited(&mut system);
+    system.set("EDGE__BODY_TIMEOUT_MS", "500");
+    let (shop, key) = system.shop("my-store").await;
+    let once_a_minute = Quotas { api: Some(1), ..Quotas::default() };
+    let (_, limited_key) = shop.key(&system.pg, Mode::Live, &["licensing"], once_a_minute).await.unwrap();
+    for sku in EXAMPLES {
+        shop.generated(&system.pg, sku).await.unwrap();
+    }
+    shop.pooled(&system.pg, "POOL", &license_keys("ONE", 1)).await.unwrap();
+    let edge = system.edge().await;
+    let play = |scene: &str| {
+        let script = tools.program("python").arg(files().join("answers.py")).arg(format!("http://{}", edge.address)).arg(scene);
+        let script = script.env("ANONYMOUSPAY_KEY", &key).env("ANONYMOUSPAY_LIMITED_KEY", &limited_key);
+        block_in_place(|| script.must_succeed()).unwrap();
+    };
+
+    play("without_worker");
+    let worker = system.worker().await;
+    play("with_everything");
+    worker.stop().await;
+    block_in_place(|| system.postgres().stop()).unwrap();
+    play("without_postgres");
+}
+
+/// No address is refused for asking too much.
+fn unlimited(system: &mut System) {
+    for quota in ["GEO", "TAX", "ANONYMOUS"] {
+        system.set(&format!("LIMITS__{quota}"), "1000000");
+    }
+}
+
+fn files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/openapi")
 }
