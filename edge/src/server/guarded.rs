@@ -29,8 +29,8 @@ pub struct Deadlines {
 pub struct Activity {
     started: Instant,
     requests: AtomicUsize,
-    /// Milliseconds after `started` at which the last request ended.
-    idle_since_ms: AtomicU64,
+    /// Nanoseconds after `started` at which the last request ended. A request may take less than a millisecond, head and all.
+    idle_since_ns: AtomicU64,
     /// On HTTP/2 bytes may come without a request beginning: a ping is no head.
     is_http2: AtomicBool,
     timed_out: AtomicBool,
@@ -49,7 +49,7 @@ impl Activity {
     }
 
     fn idle_since(&self) -> Instant {
-        self.started + Duration::from_millis(self.idle_since_ms.load(Ordering::Acquire))
+        self.started + Duration::from_nanos(self.idle_since_ns.load(Ordering::Acquire))
     }
 }
 
@@ -59,7 +59,7 @@ pub struct Working(Arc<Activity>);
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.idle_since_ms.store(self.0.started.elapsed().as_millis() as u64, Ordering::Release);
+        self.0.idle_since_ns.store(self.0.started.elapsed().as_nanos() as u64, Ordering::Release);
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -85,7 +85,7 @@ impl<S> Guarded<S> {
         let activity = Activity {
             started: now,
             requests: AtomicUsize::new(0),
-            idle_since_ms: AtomicU64::new(0),
+            idle_since_ns: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
         };
@@ -116,6 +116,16 @@ impl<S> Guarded<S> {
     fn give_up(&self) -> io::Error {
         self.activity.timed_out.store(true, Ordering::Relaxed);
         io::ErrorKind::TimedOut.into()
+    }
+
+    /// Sets the clock for the next request once the last answer is out: nobody looks for one then until bytes come, and so nobody would
+    /// notice that none come.
+    fn await_next(&mut self, cx: &mut Context<'_>) {
+        if let Some(deadline) = self.read_deadline()
+            && poll_timer(&mut self.read_timer, deadline, cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Keeps the write deadline: counts from the first moment at which the client took nothing.
@@ -186,6 +196,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.await_next(cx);
         self.after_write(cx, flushed)
     }
 
