@@ -3,14 +3,17 @@
 mod addresses;
 mod bodies;
 mod buckets;
+mod deadlines;
 mod fields_at_their_limits;
 mod keys;
 mod manners;
 mod mutations;
 mod problems;
+mod process;
 mod protocols;
 mod queries;
 mod races;
 mod rate_headers;
 mod stage;
+mod starting;
 mod wire;

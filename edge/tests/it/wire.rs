@@ -1,6 +1,7 @@
 //! A client that writes bytes: for everything that a well-behaved HTTP library would not send, or not in pieces. Every wait has a deadline.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -84,6 +85,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub async fn ended(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.unread)
+    }
+
+    /// Whether the other side ends the connection within this time.
+    pub async fn ended_within(&mut self, wait: Duration) -> bool {
+        tokio::time::timeout(wait, async { while self.more().await {} }).await.is_ok()
+    }
+
+    /// Waits for the first byte. `true` when the connection ends without one.
+    pub async fn silent(&mut self) -> bool {
+        self.unread.is_empty() && !self.more().await
     }
 
     /// Reads on. `false` at the end, clean or not.
