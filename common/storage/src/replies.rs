@@ -60,7 +60,8 @@ pub struct Inbox {
 /// Somebody waiting for a reply. Dropping it stops the waiting.
 pub struct Waiter {
     id: Uuid,
-    reply: oneshot::Receiver<Reply>,
+    /// Gone once the reply was handed over.
+    reply: Option<oneshot::Receiver<Reply>>,
     waiting: Arc<DashMap<Uuid, oneshot::Sender<Reply>>>,
 }
 
@@ -117,7 +118,7 @@ impl Inbox {
     pub fn wait_for(&self, id: Uuid) -> Waiter {
         let (sender, reply) = oneshot::channel();
         self.waiting.insert(id, sender);
-        Waiter { id, reply, waiting: self.waiting.clone() }
+        Waiter { id, reply: Some(reply), waiting: self.waiting.clone() }
     }
 
     /// How many wait.
@@ -170,13 +171,17 @@ impl Waiter {
         self.id
     }
 
-    /// The reply, whenever it comes.
+    /// The reply, whenever it comes. There is one at most: whoever asks for another waits for ever.
     pub async fn reply(&mut self) -> Reply {
-        match (&mut self.reply).await {
-            Ok(reply) => reply,
+        if let Some(waiting) = &mut self.reply {
+            let reply = waiting.await;
+            self.reply = None;
             // The sender is only dropped by this waiter's own end.
-            Err(_) => std::future::pending().await,
+            if let Ok(reply) = reply {
+                return reply;
+            }
         }
+        std::future::pending().await
     }
 }
 
