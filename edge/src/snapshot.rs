@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::api_key::{ApiKey, ApiKeyHash, ApiKeyHasher, Scopes};
 use common::cart::Sku;
@@ -17,6 +17,7 @@ use dashmap::mapref::one::Ref;
 use storage::pg::api_keys::ApiKeyRow;
 use storage::pg::products::Priced;
 use storage::pg::stores;
+use storage::pg::usage::Usage;
 
 use crate::quotas::QuotaName;
 
@@ -109,13 +110,24 @@ impl KeyEntry {
         (&self.buckets[index], if own == 0 { everybodys } else { Quota::per_minute(own) })
     }
 
-    /// Counts a request for the usage report.
+    /// Counts a request for the usage report. The request itself last: whoever reports it finds the rest.
     pub fn count(&self, admitted: bool, now: Now) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.last_used_s.store(u32::try_from(now.unix_s()).unwrap_or(u32::MAX), Ordering::Relaxed);
         if !admitted {
             self.limited.fetch_add(1, Ordering::Relaxed);
         }
-        self.last_used_s.store(u32::try_from(now.unix_s()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Release);
+    }
+
+    /// What was counted since the last call, if anything was.
+    fn take_usage(&self) -> Option<Usage> {
+        let requests = self.requests.swap(0, Ordering::Acquire);
+        (requests > 0).then(|| Usage {
+            key_id: self.id,
+            requests: i64::from(requests),
+            limited: i64::from(self.limited.swap(0, Ordering::Relaxed)),
+            last_used_s: i64::from(self.last_used_s.load(Ordering::Relaxed)),
+        })
     }
 }
 
@@ -146,6 +158,8 @@ pub struct Snapshot {
     applied_change_id: AtomicI64,
     /// Monotonic nanoseconds at which the database last confirmed that there is nothing newer.
     confirmed_at_ns: AtomicU64,
+    /// What keys that are gone were used for until then, and nobody has reported yet.
+    last_usage: Mutex<Vec<Usage>>,
 }
 
 impl Snapshot {
@@ -191,7 +205,7 @@ impl Snapshot {
 
     /// Ends a loading: forgets the keys and stores that it did not see.
     pub(crate) fn end_loading(&self, generation: u32, seen_stores: &HashMap<i64, String>) {
-        self.keys.retain(|_, entry| entry.generation == generation);
+        self.keep_keys(|entry| entry.generation == generation);
         self.slugs.retain(|id, _| seen_stores.contains_key(id));
         self.stores.retain(|_, store| seen_stores.contains_key(&store.id));
     }
@@ -199,7 +213,9 @@ impl Snapshot {
     /// Puts a key in, or takes it out when it is revoked.
     pub(crate) fn put_key(&self, row: &ApiKeyRow) {
         if row.revoked {
-            self.keys.remove(&row.hash);
+            if let Some((_, entry)) = self.keys.remove(&row.hash) {
+                self.last_usage().extend(entry.take_usage());
+            }
             return;
         }
         let generation = self.generation.load(Ordering::Relaxed);
@@ -213,7 +229,21 @@ impl Snapshot {
 
     /// Takes keys out by id. Looks at all of them, so many ids at once are better than one by one.
     pub(crate) fn revoke(&self, ids: &[i64]) {
-        self.keys.retain(|_, entry| !ids.contains(&entry.id));
+        self.keep_keys(|entry| !ids.contains(&entry.id));
+    }
+
+    fn keep_keys(&self, keep: impl Fn(&KeyEntry) -> bool) {
+        self.keys.retain(|_, entry| {
+            let kept = keep(entry);
+            if !kept {
+                self.last_usage().extend(entry.take_usage());
+            }
+            kept
+        });
+    }
+
+    fn last_usage(&self) -> MutexGuard<'_, Vec<Usage>> {
+        self.last_usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a store in, with what is already known of its catalogue.
@@ -234,17 +264,9 @@ impl Snapshot {
         }
     }
 
-    /// What each key did since the last call, for keys that did anything: id, requests, refusals, Unix second of the last request.
-    pub(crate) fn take_usage(&self) -> Vec<storage::pg::usage::Usage> {
-        let used = |entry: &KeyEntry| {
-            let requests = entry.requests.swap(0, Ordering::Relaxed);
-            (requests > 0).then(|| storage::pg::usage::Usage {
-                key_id: entry.id,
-                requests: i64::from(requests),
-                limited: i64::from(entry.limited.swap(0, Ordering::Relaxed)),
-                last_used_s: i64::from(entry.last_used_s.load(Ordering::Relaxed)),
-            })
-        };
-        self.keys.iter().filter_map(|entry| used(entry.value())).collect()
+    /// What each key did since the last call, for keys that did anything; also for those that are gone since. A key may be there twice.
+    pub(crate) fn take_usage(&self) -> Vec<Usage> {
+        let gone = std::mem::take(&mut *self.last_usage());
+        self.keys.iter().filter_map(|entry| entry.take_usage()).chain(gone).collect()
     }
 }

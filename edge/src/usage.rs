@@ -30,7 +30,7 @@ pub async fn run(
             let sum = unreported.entry(usage.key_id).or_insert(Usage { requests: 0, limited: 0, ..usage });
             sum.requests += usage.requests;
             sum.limited += usage.limited;
-            sum.last_used_s = usage.last_used_s;
+            sum.last_used_s = sum.last_used_s.max(usage.last_used_s);
         }
         if let Err(error) = report(&pg, &mut unreported).await {
             metrics.usage_failures_total.inc();
