@@ -29,6 +29,8 @@ use guarded::{Activity, Deadlines, Guarded};
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a client may take to answer HTTP/2's goodbye, once it has all of its answers.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// How long to wait before accepting again when the system has no room.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -171,7 +173,11 @@ impl Server {
                 served = connection.as_mut() => served,
                 () = self.drain.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    // The goodbye ends with an answer of the client's. One that never comes is not waited for.
+                    tokio::select! {
+                        served = connection => served,
+                        () = activity.rested(GOODBYE) => Ok(()),
+                    }
                 }
             }
         } else {

@@ -11,6 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+/// How often [`Activity::rested`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// How long to wait for a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
@@ -46,6 +49,14 @@ impl Activity {
     /// Whether the connection was ended because its client was too slow.
     pub fn timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no request has been worked on for `how_long`, counted from now at the earliest.
+    pub async fn rested(&self, how_long: Duration) {
+        let begun = Instant::now();
+        while self.requests.load(Ordering::Acquire) > 0 || self.idle_since().max(begun) + how_long > Instant::now() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     fn idle_since(&self) -> Instant {
