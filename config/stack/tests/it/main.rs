@@ -2,12 +2,16 @@
 //! real Redis and real sockets.
 
 mod command_line;
+mod draining;
+mod followers;
 mod fulfill;
 mod openapi;
 mod orders;
 mod outages;
 mod python;
 mod redis_commands;
+mod secrecy;
 mod snippets;
 mod system;
+mod usage;
 mod walls;

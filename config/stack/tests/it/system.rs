@@ -194,6 +194,16 @@ impl Edge {
         Client::new(self.admin.local_addr(), false).get("/readyz").await.expect("a page").status.as_u16()
     }
 
+    /// Where its admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// What it counts; to be looked at when it has gone.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
     /// A line's number on the metrics page; 0 while the line is not there.
     pub fn metric(&self, line: &str) -> f64 {
         let page = self.metrics.encode().expect("a page");

@@ -1,14 +1,16 @@
 """What a schema cannot say of a request, said here, so that requests which are meant to be good are.
 
-Nothing is done to requests that are meant to be bad, except that a well-formed SKU becomes one that is sold: otherwise "no such
-product" could hide that something malformed was taken.
+Nothing is done to requests that are meant to be bad, except that a well-formed SKU becomes one that is sold and a well-formed reference
+one that is free: otherwise "no such product" and "conflict" could hide that something malformed was taken.
 """
 
 import re
 
 import schemathesis
+from schemathesis.core.parameters import ParameterLocation
 
 SKU = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+REFERENCE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}\Z")
 SOLD = [f"SKU-{n:02}" for n in range(50)]
 EXAMPLES = {"WIN-11-PRO", "PRODUCT-SKU", "PRODUCT-SKU-1", "PRODUCT-SKU-2"}
 KEYS_MAX = 1_000
@@ -62,22 +64,23 @@ def integers(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def fresh(case):
-    """A reference that no order has yet, and no idempotency key of another request: otherwise almost everything would be a conflict. Every
-    fifth stays as it is, so that conflicts and replays are seen too."""
+def fresh(case, good):
+    """A reference that no order has yet, and no idempotency key of another request: otherwise almost everything would be a conflict. Of
+    the good ones every fifth stays as it is, so that conflicts and replays are seen too."""
     reference = case.body["external_reference"]
     REFERENCES[reference] = REFERENCES.get(reference, 0) + 1
-    if REFERENCES[reference] > 1 and REFERENCES[reference] % 5:
-        case.body["external_reference"] = f"{reference[:200]} {REFERENCES[reference]}"
-        case.headers.pop("Idempotency-Key", None)
+    if not good or (REFERENCES[reference] > 1 and REFERENCES[reference] % 5):
+        case.body["external_reference"] = f"{reference[:200]} {REFERENCES[reference]} {good}"
+        if good or not case.meta.is_negative_at(ParameterLocation.HEADER):
+            case.headers.pop("Idempotency-Key", None)
 
 
 @schemathesis.hook
 def before_call(ctx, case, kwargs):
-    good = case.meta is not None and case.meta.generation.mode.is_positive
     body = case.body
-    if not isinstance(body, dict):
+    if case.meta is None or not isinstance(body, dict):
         return
+    good = case.meta.generation.mode.is_positive
     if good:
         body = case.body = integers(body)
     if isinstance(body.get("cart"), dict):
@@ -86,5 +89,6 @@ def before_call(ctx, case, kwargs):
         items(body, good)
     if good and isinstance(body.get("metadata"), dict):
         return_urls(body["metadata"])
-    if good and "external_reference" in body:
-        fresh(case)
+    reference = body.get("external_reference")
+    if isinstance(reference, str) and REFERENCE.match(reference):
+        fresh(case, good)
