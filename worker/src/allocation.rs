@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use common::fulfill::Shortage;
+use common::fulfill::{KEYS_MAX, Shortage};
 use common::job::NewOrder;
 use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey, Pattern};
 use common::mode::Mode;
@@ -220,7 +220,7 @@ impl Allocator {
                 let Some(Product { id, source: Source::Pool, .. }) = catalogue.get(order, item.sku.as_str()) else { continue };
                 let available = match free.get(&(*id, order.mode)) {
                     Some(&available) => available,
-                    None => license_keys::count_free(&**tx, *id, order.mode).await?,
+                    None => license_keys::count_free(&**tx, *id, order.mode, KEYS_MAX).await?,
                 };
                 free.insert((*id, order.mode), available);
                 if available < i64::from(item.quantity) {

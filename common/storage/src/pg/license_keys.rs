@@ -85,10 +85,14 @@ pub async fn insert(tx: &impl GenericClient, keys: &[FreeKey]) -> Result<(), Sto
     Ok(())
 }
 
-/// How many keys of a product are free.
-pub async fn count_free(client: &impl GenericClient, product_id: i64, mode: Mode) -> Result<i64, StorageError> {
-    let row =
-        client.query_one("select count(*) from license_keys where product_id = $1 and live = $2", &[&product_id, &mode.is_live()]).await?;
+/// How many keys of a product are free, counted up to `at_most`: a large stock is not walked through to say that it is large.
+pub async fn count_free(client: &impl GenericClient, product_id: i64, mode: Mode, at_most: i64) -> Result<i64, StorageError> {
+    let row = client
+        .query_one(
+            "select count(*) from (select 1 from license_keys where product_id = $1 and live = $2 limit $3) as free",
+            &[&product_id, &mode.is_live(), &at_most],
+        )
+        .await?;
     Ok(row.get(0))
 }
 

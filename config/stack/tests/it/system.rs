@@ -161,7 +161,7 @@ impl System {
     /// How many license keys of a product are in stock.
     pub async fn free(&self, product: &Product, mode: common::mode::Mode) -> i64 {
         let client = self.pg.client().await.expect("a connection");
-        license_keys::count_free(&**client, product.id, mode).await.expect("a count")
+        license_keys::count_free(&**client, product.id, mode, i64::MAX).await.expect("a count")
     }
 }
 
