@@ -158,7 +158,7 @@ mod tests {
             ("Session/properties/token/maxLength", TOKEN_MAX_CHARS as i64),
             ("FulfillRequest/properties/customer_email/maxLength", EMAIL_MAX_BYTES as i64),
             ("FulfillRequest/properties/items/maxItems", LINES_MAX as i64),
-            ("FulfillRequest/properties/external_reference/maxLength", EXTERNAL_REFERENCE_MAX_CHARS as i64),
+            ("ExternalReference/maxLength", EXTERNAL_REFERENCE_MAX_CHARS as i64),
             ("FulfillRequest/properties/total_minor/maximum", MINOR_MAX),
             ("Order/properties/total_minor/maximum", MINOR_MAX),
             ("Quantity/minimum", 1),

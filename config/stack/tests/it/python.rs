@@ -45,7 +45,8 @@ impl Python {
 
     /// A program of the environment.
     pub fn program(&self, name: &str) -> Launch {
-        with_libraries(Launch::new(name, self.folder.join("bin").join(name)), &self.libraries)
+        // Nothing compiled is left beside scripts of the repository.
+        with_libraries(Launch::new(name, self.folder.join("bin").join(name)), &self.libraries).env("PYTHONDONTWRITEBYTECODE", "1")
     }
 }
 
