@@ -204,8 +204,8 @@ fn read_metadata(value: Json<'_>, https_only: bool, errors: &mut FieldErrors) ->
             "return_url_success" | "return_url_cancel" => check_return_url(&path, &text, https_only, errors),
             _ => {
                 own += 1;
-                if name.is_empty() || name.len() > 64 || name.chars().chain(text.chars()).any(|c| c.is_control() && c != '\n') {
-                    errors.add(path, "needs a name of 1 to 64 bytes, and no control characters");
+                if !(1..=64).contains(&name.chars().count()) || name.chars().chain(text.chars()).any(|c| c.is_control() && c != '\n') {
+                    errors.add(path, "needs a name of 1 to 64 characters, and no control characters");
                 }
             }
         }
@@ -231,7 +231,8 @@ pub fn check_external_reference(path: &str, text: &str, errors: &mut FieldErrors
 
 fn check_return_url(path: &str, text: &str, https_only: bool, errors: &mut FieldErrors) {
     // The raw text is checked too: a URL parser forgives white space and backslashes that a browser would read differently.
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let absolute = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
+    let plain = absolute && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     let url = Url::parse(text).ok().filter(|url| plain && url.has_host() && url.username().is_empty() && url.password().is_none());
     match url.as_ref().map(Url::scheme) {
         Some("https") => {}
@@ -307,7 +308,13 @@ mod tests {
         let url = |url: &str| format!(r#"{{"cart":{{"A":1}},"currency":"GBP","metadata":{{"return_url_success":"{url}"}}}}"#);
         assert!(parse(&url("https://shop.example/done?order={ORDER_ID}")).is_ok());
         let bad = ["http://shop.example/", "//shop.example/", "/done", "javascript:alert(1)", "https://user@shop.example/", "https://", ""];
-        for text in bad.into_iter().chain(["https:\\\\\\\\shop.example", "https://shop.example/a b", "ftp://shop.example/"]) {
+        for text in bad.into_iter().chain([
+            "https:\\\\\\\\shop.example",
+            "https:shop.example",
+            "https:/shop.example",
+            "https://shop.example/a b",
+            "ftp://shop.example/",
+        ]) {
             assert!(parse(&url(text)).is_err(), "{text}");
         }
         assert!(SessionRequest::parse(url("http://localhost/").as_bytes(), false).is_ok());

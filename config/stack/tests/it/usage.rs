@@ -50,7 +50,10 @@ async fn what_was_sent_is_what_is_reported() {
     assert!(limited > 100, "{limited}");
     let last_used = summary(&system, shop.store_id, id).await.last_used_at.expect("used");
     let last_used_ms = last_used.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    assert!(last_used_ms % 60_000 == 0 && (began_ms - 60_000..=system.clock.now().unix_ms).contains(&last_used_ms), "to the minute");
+    assert!(
+        last_used_ms.is_multiple_of(60_000) && (began_ms - 60_000..=system.clock.now().unix_ms).contains(&last_used_ms),
+        "to the minute"
+    );
     let idle = summary(&system, shop.store_id, idle_id).await;
     assert_eq!((idle.last_used_at, idle.requests_24h), (None, 0));
 
