@@ -67,7 +67,7 @@ pub fn subscriber(settings: &config::Redis) -> Result<SubscriberClient, StorageE
 }
 
 /// Connects, and stays connected until the client is closed.
-fn start(client: &(impl ClientLike + EventInterface + 'static)) {
+fn start(client: &(impl EventInterface + 'static)) {
     let connecting = client.clone();
     tokio::spawn(async move {
         // fred gives up when the first connection fails, but a process may start before its Redis; and when something is wrong with the

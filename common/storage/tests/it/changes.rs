@@ -16,7 +16,7 @@ use storage::pg::stores;
 use testkit::database::Database;
 use tokio::sync::broadcast;
 
-use crate::soon;
+use crate::{patient, soon};
 
 async fn new_key(pg: &Pg, store_id: i64) -> i64 {
     let key = NewApiKey {
@@ -96,7 +96,7 @@ async fn follow(pg: Pg, all_written: Arc<AtomicBool>) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_sees_every_change_once_and_in_order() {
     let database = Database::new().await.unwrap();
-    let (writing, following) = (database.pg().unwrap(), database.pg().unwrap());
+    let (writing, following) = (patient(&database), patient(&database));
     let store_id = stores::create(&writing, "shop", "Shop", true).await.unwrap().id;
     let all_written = Arc::new(AtomicBool::new(false));
     let followers: Vec<_> = (0..2).map(|_| tokio::spawn(follow(following.clone(), all_written.clone()))).collect();
@@ -120,7 +120,7 @@ async fn a_follower_sees_every_change_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_wakes_the_listeners_and_says_what_it_was() {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     assert_eq!(changes::bounds(&**pg.client().await.unwrap()).await.unwrap(), (0, 0));
     let (sender, mut notices) = broadcast::channel(1_000);
     let listening = pg.clone();

@@ -1,6 +1,7 @@
 //! The stock under concurrency: no key goes to two, none is lost, and nobody waits in a circle.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::cart::Sku;
@@ -11,9 +12,10 @@ use storage::pg::products::{self, Source};
 use storage::pg::stores;
 use storage::{Pg, StorageError};
 use testkit::database::Database;
+use tokio::sync::Barrier;
 use uuid::Uuid;
 
-use crate::{eventually, soon};
+use crate::{eventually, patient, soon};
 
 /// A store with `products` products, each with `keys` live keys. Returns the store and the products, sorted.
 async fn stocked(pg: &Pg, products: usize, keys: usize) -> (i64, Vec<i64>) {
@@ -48,7 +50,7 @@ async fn somebody_waits(pg: &Pg) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oldest_go_first_and_only_those_of_the_product_and_mode() {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     let (store_id, products) = stocked(&pg, 2, 5).await;
     let client = pg.client().await.unwrap();
     let test_key = FreeKey { id: Uuid::nil(), product_id: products[0], mode: Mode::Test, sealed: vec![9] };
@@ -69,7 +71,7 @@ async fn the_oldest_go_first_and_only_those_of_the_product_and_mode() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn skipping_takes_others_and_waiting_takes_what_comes_back() {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     let (_, products) = stocked(&pg, 1, 5).await;
     for rolls_back in [true, false] {
         let (mut holder, mut skipper) = (pg.client().await.unwrap(), pg.client().await.unwrap());
@@ -107,7 +109,7 @@ async fn skipping_takes_others_and_waiting_takes_what_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_gets_as_many_as_wanted_from_behind_those_that_went() {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     let (_, products) = stocked(&pg, 1, 10).await;
     let mut holder = pg.client().await.unwrap();
     let holding = holder.transaction().await.unwrap();
@@ -124,7 +126,7 @@ async fn who_waits_gets_as_many_as_wanted_from_behind_those_that_went() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_takers_of_several_products_neither_share_a_key_nor_wait_in_a_circle() {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     let (_, products) = stocked(&pg, 4, 250).await;
     let takers: Vec<_> = (0..8)
         .map(|taker| {
@@ -166,12 +168,13 @@ fn new_digests(digests: &[LicenseDigest], store_id: i64) -> Vec<NewDigest<'stati
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_digest_is_claimed_once_by_however_many_in_whatever_order() {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     let (store_id, _) = stocked(&pg, 0, 0).await;
     let digests: Vec<LicenseDigest> = (0..2_000).map(|_| rand::random()).collect();
+    let start = Arc::new(Barrier::new(8));
     let claimers: Vec<_> = (0..8)
         .map(|claimer| {
-            let (pg, mut digests) = (pg.clone(), digests.clone());
+            let (pg, start, mut digests) = (pg.clone(), start.clone(), digests.clone());
             match claimer % 4 {
                 0 => digests.reverse(),
                 1 => digests.sort_unstable(),
@@ -180,6 +183,7 @@ async fn each_digest_is_claimed_once_by_however_many_in_whatever_order() {
             tokio::spawn(async move {
                 let mut client = pg.client().await?;
                 let tx = client.transaction().await?;
+                start.wait().await;
                 let claimed = license_keys::claim_digests(&*tx, &new_digests(&digests, store_id)).await?;
                 tx.commit().await?;
                 Ok::<_, StorageError>(claimed)
@@ -207,7 +211,7 @@ async fn each_digest_is_claimed_once_by_however_many_in_whatever_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_that_is_rolled_back_is_free_for_who_waited() {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     let (store_id, _) = stocked(&pg, 0, 0).await;
     let digest: LicenseDigest = rand::random();
     let mut first = pg.client().await.unwrap();

@@ -64,7 +64,7 @@ async fn the_flag_follows_the_server() {
         tokio::task::block_in_place(|| if stop { server.kill() } else { server.stop() }).unwrap();
         let after = down.await.unwrap() - asked;
         println!("{how}: down after {after:?}");
-        assert!(after < Duration::from_millis(750), "{after:?}");
+        assert!(after < Duration::from_secs(1), "{after:?}");
         soon("down", waiting).await.unwrap();
         assert!(pg.client().await.is_err_and(|error| error.is_unavailable()));
 

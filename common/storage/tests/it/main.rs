@@ -13,12 +13,14 @@ mod tls;
 
 use std::time::Duration;
 
+use storage::Pg;
+use testkit::database::Database;
 use testkit::servers::{Binaries, Host, Kind, Lifetime, Postgres, Redis};
 use testkit::settings::Settings;
 use tokio::time::Instant;
 
 /// Nothing here takes this long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again and again until `condition` holds; returns how long that took.
 async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) -> Duration {
@@ -61,4 +63,12 @@ fn redis_settings(redis: &Redis) -> config::Redis {
 
 fn postgres_settings(url: &str) -> config::Postgres {
     Settings::new().postgres(url).load().expect("settings").postgres
+}
+
+/// A pool that waits as long as it takes: a test of what many do at once must not fail because the machine is slow.
+fn patient(database: &Database) -> Pg {
+    let names =
+        ["POSTGRES__CONNECT_TIMEOUT_MS", "POSTGRES__CHECKOUT_TIMEOUT_MS", "POSTGRES__STATEMENT_TIMEOUT_MS", "EDGE__FULFILL_DEADLINE_MS"];
+    let settings = names.iter().fold(Settings::new().postgres(database.url()), |settings, name| settings.set(name, "60000"));
+    Pg::new(&settings.load().expect("settings").postgres, "test").expect("a pool")
 }

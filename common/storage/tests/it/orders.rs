@@ -14,7 +14,7 @@ use storage::pg::orders::{self, Filter, ProcessingOrder};
 use storage::pg::{Client, events};
 use testkit::database::Database;
 
-use crate::soon;
+use crate::{patient, soon};
 
 const STORE: i64 = 7;
 const CREATED_AT: &str = "2026-03-02T12:00:00Z";
@@ -32,7 +32,7 @@ fn order(reference: &str, key: Option<&str>) -> NewOrder {
 
 async fn database() -> (Database, Pg) {
     let database = Database::new().await.unwrap();
-    let pg = database.pg().unwrap();
+    let pg = patient(&database);
     (database, pg)
 }
 

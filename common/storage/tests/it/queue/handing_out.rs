@@ -63,7 +63,7 @@ async fn an_idle_queue_is_known_to_be_healthy_at_once() {
     let mut reader = queue.read();
     crate::soon("health", reader.healthy.wait_for(|healthy| *healthy)).await.unwrap();
     println!("healthy after {:?}", started.elapsed());
-    assert!(started.elapsed() < Duration::from_millis(700), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
     reader.close().await;
 }
 
@@ -113,17 +113,17 @@ async fn twenty_thousand_waiting_entries_drain() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_ages_until_it_is_handed_out_by_the_clock_of_redis() {
     let queue = Queue::connected(shared_redis()).await;
+    let asked_at = Instant::now();
     // Added half a minute ago, as Redis sees it.
     let time: Vec<i64> = queue.ask("TIME").await;
     let _id: String = queue.ask(&format!("XADD KEY {}-0 p old", time[0] * 1_000 + time[1] / 1_000 - 30_000)).await;
     let mut reader = queue.read();
     eventually("it was read", async || reader_has(&queue, 1).await).await;
-    let read_at = Instant::now();
     // Nobody asks for it for a while.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let batch = reader.batch().await;
     let age_ms = batch[0].age_ms;
-    assert!((30_300 - 20..31_000 + read_at.elapsed().as_millis() as u64).contains(&age_ms), "{age_ms} ms");
+    assert!((30_300 - 50..30_050 + asked_at.elapsed().as_millis() as u64).contains(&age_ms), "{age_ms} ms");
     reader.settle(batch);
     reader.close().await;
 }

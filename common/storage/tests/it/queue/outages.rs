@@ -82,7 +82,7 @@ impl Pusher {
     }
 }
 
-/// Takes until `until` was among what arrived; returns how long after `since` the first arrived that came behind it.
+/// Takes and settles until it is `done`.
 async fn take_until(reader: &mut Reader, arrived: &mut BTreeSet<usize>, done: impl Fn(&BTreeSet<usize>) -> bool) {
     let started = Instant::now();
     while !done(arrived) {
