@@ -296,8 +296,12 @@ async fn a_redis_that_forgets_everything_costs_no_order() {
     }
     let answers = asking.await.unwrap();
     assert!(flushed > 2, "{flushed}");
-    println!("{flushed} times FLUSHALL, every order stands");
-    all_are(&answers, 201);
+    let at_once = answers.iter().filter(|answer| answer.status == 201).count();
+    println!("{flushed} times FLUSHALL: {at_once} of 400 answered with 201, the others with 202");
+    assert!(at_once > 350 && answers.iter().all(|answer| [201, 202].contains(&answer.status.as_u16())), "{at_once}");
+    for accepted in answers.iter().filter(|answer| answer.status == 202) {
+        until_order_is(&client, "demo", &order_id_of(accepted), "fulfilled").await;
+    }
     assert_eq!(system.number("select count(*) from orders where status = 'fulfilled'").await, 400);
     assert_eq!(system.number("select count(*) from order_keys").await, 400);
     edge.stop().await;
