@@ -95,9 +95,6 @@ impl System {
         // Few connections, as many systems share one server; in exchange patience with waiting for one.
         let settings = Settings::new().postgres(url).redis(&redis.url());
         let settings = settings.set("POSTGRES__CONNECTIONS_MAX", "8").set("POSTGRES__CHECKOUT_TIMEOUT_MS", "15000");
-            let _ = ops::log::init(ops::log::Format::Text, f.to_str().unwrap());
-        }
-
         let pg = Pg::new(&settings.load().expect("settings").postgres, "test").expect("a pool");
         let clock = Arc::new(TestClock { system: SystemClock::new(), ahead_ms: AtomicU64::new(0) });
         Self { pg, clock, redis, postgres, settings, _turn: turn }
