@@ -184,9 +184,7 @@ impl Server {
             let mut builder = http1::Builder::new();
             // The guard keeps the deadlines: hyper's own would end idle connections as if they were slow.
             builder.header_read_timeout(None).max_headers(knobs.head_fields_max + FIELDS_BEYOND);
-            let head_bytes = knobs.head_max_bytes + HEAD_BYTES_BEYOND;
-            // The buffer has a bound of its own, or a head that never ends would go on to fill it.
-            builder.max_header_size(head_bytes).max_buf_size(head_bytes);
+            builder.max_header_size(knobs.head_max_bytes + HEAD_BYTES_BEYOND);
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             tokio::select! {
                 served = connection.as_mut() => served,
