@@ -230,28 +230,38 @@ async fn an_order_that_falls_short_takes_nothing_and_works_after_an_import() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_refused_while_there_is_enough() {
     const CALLERS: usize = 48;
+    const GREEDY: usize = 16;
     let system = patient_system().await;
     let (shop, key) = system.shop("demo").await;
     let first = shop.pooled(&system.pg, "FIRST", &[]).await.unwrap();
     let second = shop.pooled(&system.pg, "SECOND", &[]).await.unwrap();
+    shop.pooled(&system.pg, "NEVER", &[]).await.unwrap();
     let edges = [system.edge().await, system.edge().await];
     let _workers = [system.worker().await, system.worker().await];
     let clients: Vec<Client> = edges.iter().flat_map(|edge| several_clients(edge, &key)).collect();
 
     let mut seen = BTreeSet::new();
     for round in 0..25 {
-        // Everybody wants one of each, in either order, and there is exactly one of each for everybody.
+        // Everybody wants one of each, in either order, and there is exactly one of each for everybody. Among them are some who want much
+        // and can have nothing: for a moment they hold what belongs to the others.
         for product in [&first, &second] {
             let keys = license_keys(&format!("{}-{round}", product.sku), CALLERS);
             shop.stock(&system.pg, product, Mode::Live, &keys).await.unwrap();
         }
-        let answers = in_parallel(CALLERS, CALLERS, |n| {
+        let answers = in_parallel(CALLERS + GREEDY, CALLERS + GREEDY, |n| {
             let client = clients[n % clients.len()].clone();
-            let items = if n % 2 == 0 { [("FIRST", 1), ("SECOND", 1)] } else { [("SECOND", 1), ("FIRST", 1)] };
-            async move { fulfill(&client, "demo", &order(&format!("{round}-{n}"), &items)).await }
+            let (reference, items) = match n {
+                _ if n % 4 == 0 => (format!("greedy-{round}-{n}"), vec![("FIRST", 30), ("SECOND", 30), ("NEVER", 1)]),
+                _ if n % 2 == 0 => (format!("{round}-{n}"), vec![("FIRST", 1), ("SECOND", 1)]),
+                _ => (format!("{round}-{n}"), vec![("SECOND", 1), ("FIRST", 1)]),
+            };
+            async move { fulfill(&client, "demo", &order(&reference, &items)).await }
         })
         .await;
-        all_are(&answers, 201);
+        let (answers, refused) = split(answers);
+        all_are(&refused, 409);
+        assert_eq!((answers.len(), refused.len()), (CALLERS, GREEDY), "round {round}");
+        assert!(refused.iter().all(|refused| refused.json()["shortages"].to_string().contains("NEVER")), "round {round}");
         for key in answers.iter().flat_map(license_keys_of) {
             assert!(seen.insert(key), "a license key was sold twice");
         }
