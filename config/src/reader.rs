@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::secret::{SecretError, SecretList};
+use common::secret::SecretList;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -211,12 +211,7 @@ impl Section<'_> {
                 Some(secrets)
             }
             Err(error) => {
-                let message = match error {
-                    // Its id is not checked yet: with the two swapped, a piece of the secret stands in its place.
-                    SecretError::Base64 { .. } => "an entry is not base64 after its id".to_owned(),
-                    other => other.to_string(),
-                };
-                self.problem(source, message);
+                self.problem(source, error.to_string());
                 None
             }
         }

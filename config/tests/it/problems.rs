@@ -146,7 +146,7 @@ fn each_is_one_sentence_with_knob_origin_and_expectation() {
         ),
         (
             &[("SECRETS__SEALING", "QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ:seal!")],
-            "secrets.sealing (environment ANONYMOUSPAY_SECRETS__SEALING): an entry is not base64 after its id",
+            "secrets.sealing (environment ANONYMOUSPAY_SECRETS__SEALING): a secret's id is 1 to 16 of a-z, 0-9 and -",
         ),
         (
             &[("REDIS__URL", "http://edge:pass-w0rd@cache")],
