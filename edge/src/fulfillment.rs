@@ -62,14 +62,15 @@ pub struct Patience {
     pub fallback: Duration,
     /// In all.
     pub deadline: Duration,
-    /// Beyond so many entries in the queue it is not asked.
+    /// Beyond so many entries in the queue callers are told to come back.
     pub depth_max: u64,
 }
 
 impl Fulfillment {
     /// What comes of an order, as far as can be known in time. `Processing` only when a row says so.
     pub async fn fulfill(&self, order: NewOrder, request_id: &str) -> Result<FulfillOutcome, ApiError> {
-        let Ok(_room) = self.waiters.try_acquire() else {
+        let crowded = self.queue.is_connected() && self.depth.load(Ordering::Relaxed) > self.patience.depth_max;
+        let Some(_room) = self.waiters.try_acquire().ok().filter(|_| !crowded) else {
             self.count("shed");
             return Err(ApiError::new(Code::Unavailable, "Too many requests are waiting for an answer. Send this one again."));
         };
@@ -107,7 +108,7 @@ impl Fulfillment {
 
     /// Puts the question into the queue. `false` when it certainly will not be answered.
     async fn ask(&self, waiter: &Waiter, order: &NewOrder, request_id: &str) -> bool {
-        if !self.queue.is_connected() || !self.inbox.is_connected() || self.depth.load(Ordering::Relaxed) > self.patience.depth_max {
+        if !self.queue.is_connected() || !self.inbox.is_connected() {
             return false;
         }
         let job = FulfillJob {

@@ -1,11 +1,13 @@
 //! One request, straight through: name it, find its route, ask the gate, read the body, call the handler, write the headers, count it.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use common::clock::Now;
+use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
     ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
@@ -77,7 +79,11 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
                 Err(error) => Err(error),
                 Ok(caller) => match body::read(&edge.knobs, route, &head.headers, incoming).await {
                     Err(error) => Err(error),
-                    Ok(body) => handle(&edge, route, caller.as_ref(), call(body)).await,
+                    // A panic is a defect, and told as one; the hook has logged it. Other requests of the connection go on.
+                    Ok(body) => AssertUnwindSafe(handle(&edge, route, caller.as_ref(), call(body)))
+                        .catch_unwind()
+                        .await
+                        .unwrap_or_else(|_| Err(ApiError::plain(Code::Internal))),
                 },
             };
             (answered.unwrap_or_else(|error| error.into_answer(&edge.knobs.public_base_url, &request_id)), decision.rate)
