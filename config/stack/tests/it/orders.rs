@@ -146,3 +146,22 @@ async fn a_revoked_order_keeps_its_license_keys_from_everybody() {
     assert_eq!(system.number("select count(*) from license_digests").await, 4, "and none of them can be imported again");
     edge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_is_our_fault_and_says_nothing_of_itself() {
+    let system = System::new().await;
+    let (shop, key) = system.shop("demo").await;
+    shop.generated(&system.pg, "MADE").await.unwrap();
+    let (edge, _worker) = (system.edge().await, system.worker().await);
+    let client = edge.client(&key);
+    let id = order_id_of(&fulfill(&client, "demo", &order("r-1", &[("MADE", 1)])).await);
+    let database = system.pg.client().await.unwrap();
+    database.execute("update orders set status = 'misspelled' where id = $1", &[&id]).await.unwrap();
+
+    let answer = read_order(&client, "demo", &id).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (500, "internal_error"), "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(["misspelled", "select", "orders", "Corrupt"].iter().all(|word| !body.contains(word)), "{body}");
+    assert_eq!(edge.client(&key).get("/api/v1/stores/demo/orders/?limit=1&status=failed").await.unwrap().status, 200, "others go on");
+}
