@@ -166,8 +166,10 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn a_panic_is_one_line_one_count_and_one_restart() {
     let service = Service::ready("crashing");
-    let page = get(service.admin, "/metrics").body;
-    assert!(page.contains("service_panics_total 1\n") && page.contains("service_task_restarts_total{task=\"work\"} 1\n"), "{page}");
+    eventually("one panic and one restart are counted", || {
+        let page = get(service.admin, "/metrics").body;
+        page.contains("service_panics_total 1\n") && page.contains("service_task_restarts_total{task=\"work\"} 1\n")
+    });
     service.signal("TERM");
     let remains = service.remains();
     assert_eq!(remains.code, Some(0));
@@ -183,7 +185,7 @@ fn a_panic_is_one_line_one_count_and_one_restart() {
 #[test]
 fn a_panic_is_seen_with_the_log_turned_off() {
     let service = Service::ready("silent");
-    assert!(get(service.admin, "/metrics").body.contains("service_panics_total 1\n"));
+    eventually("the panic is counted", || get(service.admin, "/metrics").body.contains("service_panics_total 1\n"));
     service.signal("TERM");
     let remains = service.remains();
     assert!(remains.stderr.contains("crashing, as asked"), "{}", remains.stderr);
