@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use testkit::http::Client;
 
-use crate::stage::{Backstage, FULFILL, SESSION, fields, problem};
+use crate::stage::{Backstage, FULFILL, SESSION, fields, whole_problem};
 
 /// Something done to a body.
 #[derive(Debug, Clone)]
@@ -164,7 +164,7 @@ fn run(client: Client, path: &'static str, good: fn() -> Value, cases: u32) -> (
             *counts.0 += 1;
         }
         if answer.code() == "invalid_request" {
-            prop_assert!(!fields(&problem(&answer, 400, "invalid_request")).is_empty());
+            prop_assert!(!fields(&whole_problem(&answer, 400, "invalid_request")).is_empty());
         }
         Ok(())
     });
