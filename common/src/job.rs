@@ -10,6 +10,10 @@ use crate::mode::Mode;
 
 /// The version that this code writes. It reads all versions up to it.
 pub const JOB_VERSION: u8 = 1;
+/// The name of the job that fulfills: part of its queue's key, and a label.
+pub const FULFILL_ORDER: &str = "fulfill_order";
+/// What jobs are sealed to, by whoever asks and whoever works.
+pub const JOB_PLACE: &[u8] = b"job";
 /// The largest reply that is sent whole; above it the reply says only that the order stands, and the edge reads the database.
 /// Redis cuts off subscribers that fall behind, and large messages make that likelier.
 pub const REPLY_MAX_BYTES: usize = 16 * 1_024;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::clock::{Clock, rfc3339};
 use common::fulfill::{Existing, FulfillOutcome};
 use common::ids::OrderId;
-use common::job::{FulfillJob, JOB_VERSION, NewOrder};
+use common::job::{FulfillJob, JOB_PLACE, JOB_VERSION, NewOrder};
 use common::order::OrderStatus;
 use common::seal::Sealer;
 use dashmap::DashMap;
@@ -23,9 +23,6 @@ use uuid::Uuid;
 
 use crate::error::{ApiError, Code};
 use crate::metrics::EdgeMetrics;
-
-/// What jobs are sealed to.
-const PLACE: &[u8] = b"job";
 
 /// Asks workers to fulfill.
 pub struct Fulfillment {
@@ -120,7 +117,7 @@ impl Fulfillment {
             order: order.clone(),
         };
         let Ok(json) = serde_json::to_vec(&job) else { return false };
-        let pushed = tokio::time::timeout(self.patience.fallback, self.queue.push(&self.jobs.seal(PLACE, &json))).await;
+        let pushed = tokio::time::timeout(self.patience.fallback, self.queue.push(&self.jobs.seal(JOB_PLACE, &json))).await;
         match pushed {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {

@@ -10,6 +10,7 @@ use anyhow::Context;
 use common::api_key::ApiKeyHasher;
 use common::clock::Clock;
 use common::geo::Subdivisions;
+use common::job::FULFILL_ORDER;
 use common::seal::Sealer;
 use common::session::SessionSigner;
 use common::tax::TaxTable;
@@ -42,8 +43,6 @@ use crate::server::{Server, ServerKnobs, tls};
 use crate::snapshot::Snapshot;
 use crate::usage;
 
-/// The job that fulfills: part of the queue's key.
-const FULFILL_ORDER: &str = "fulfill_order";
 /// Notices that may wait for a slow task before it is told that it missed some.
 const NOTICES_MAX: usize = 16_384;
 /// How long the first caller waits at most for the database to be seen, once the snapshot is loaded from it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::ids::OrderId;
+use common::job::JOB_PLACE;
 use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey};
 use common::mode::Mode;
 use common::seal::{OpenError, Sealer};
@@ -20,7 +21,6 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::context::Context;
 use super::output::Progress;
-use crate::jobs::fulfill_order;
 
 /// Values in one transaction: small, because their rows are locked until it ends.
 const BATCH: i64 = 500;
@@ -246,7 +246,7 @@ impl<'a> Rewrapper<'a> {
         let SealedLetter { id, queue, reason, sealed } = letter;
         let opened = match order_given_up(&queue, &reason) {
             Some(order) => open(&self.requests, order.as_str().as_bytes(), &sealed),
-            None => open(&self.jobs, fulfill_order::PLACE, &sealed),
+            None => open(&self.jobs, JOB_PLACE, &sealed),
         };
         if let Err(OpenError::Malformed | OpenError::Changed) = opened {
             // Some letters are dead because nobody could ever open them.

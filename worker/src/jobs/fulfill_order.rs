@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::backoff;
 use common::fulfill::FulfillOutcome;
-use common::job::{FulfillJob, JOB_VERSION, NewOrder, Reply};
+use common::job::{FULFILL_ORDER, FulfillJob, JOB_PLACE, JOB_VERSION, NewOrder, Reply};
 use common::seal::Sealer;
 use storage::pg::dead_letters;
 use storage::queue::Entry;
@@ -21,9 +21,7 @@ use crate::fulfillment::Fulfillment;
 use crate::metrics::WorkerMetrics;
 
 /// The job's name: part of the queue's key, and a label.
-pub const NAME: &str = "fulfill_order";
-/// What jobs are sealed to.
-pub const PLACE: &[u8] = b"job";
+pub const NAME: &str = FULFILL_ORDER;
 
 /// What the job needs.
 pub struct FulfillOrder {
@@ -82,7 +80,7 @@ impl FulfillOrder {
     }
 
     fn read(&self, entry: &Entry) -> Result<FulfillJob, String> {
-        let json = self.jobs.open(PLACE, &entry.payload).map_err(|error| error.to_string())?;
+        let json = self.jobs.open(JOB_PLACE, &entry.payload).map_err(|error| error.to_string())?;
         let job: FulfillJob = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
         if job.v > JOB_VERSION { Err(format!("version {} is newer than this worker", job.v)) } else { Ok(job) }
     }

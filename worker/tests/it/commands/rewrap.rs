@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::clock::SystemClock;
 use common::fulfill::{FulfillOutcome, FulfillRequest};
 use common::ids::OrderId;
-use common::job::NewOrder;
+use common::job::{JOB_PLACE, NewOrder};
 use common::license::{self, LicenseDigester};
 use common::mode::Mode;
 use common::seal::Sealer;
@@ -17,7 +17,6 @@ use storage::pg::{dead_letters, orders, stores};
 use uuid::Uuid;
 use worker::allocation::Allocator;
 use worker::fulfillment::Fulfillment;
-use worker::jobs::fulfill_order;
 
 use super::Installation;
 
@@ -82,7 +81,7 @@ impl Installation {
         assert_eq!(fulfillment.complete(claimed).await.unwrap().dead_letters, 1);
         fulfillment.write_down(&order(3, both)).await.unwrap();
 
-        let job = self.sealer("job").seal(fulfill_order::PLACE, b"job");
+        let job = self.sealer("job").seal(JOB_PLACE, b"job");
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", &job).await.unwrap();
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
     }
@@ -102,7 +101,7 @@ impl Installation {
         }
         let letters = rewrap::dead_letters(&**client, Uuid::nil(), 100).await.unwrap();
         opened.push(self.sealer("order request").open(OrderId::new(2, 2).as_str().as_bytes(), &letters[0].sealed).unwrap().to_vec());
-        opened.push(self.sealer("job").open(fulfill_order::PLACE, &letters[1].sealed).unwrap().to_vec());
+        opened.push(self.sealer("job").open(JOB_PLACE, &letters[1].sealed).unwrap().to_vec());
         opened.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
     }
 }
