@@ -12,6 +12,7 @@ use common::job::{FulfillJob, JOB_PLACE, JOB_VERSION, NewOrder};
 use common::order::OrderStatus;
 use common::seal::Sealer;
 use dashmap::DashMap;
+use storage::crash_point::reach;
 use storage::pg::listener::Notice;
 use storage::pg::{order_items, orders};
 use storage::queue::Producer;
@@ -88,6 +89,7 @@ impl Fulfillment {
             let reply = tokio::time::timeout_at(started + self.patience.fallback, waiter.reply());
             tokio::select! {
                 Ok(reply) = reply => {
+                    reach("ask.replied").await;
                     if !matches!(reply.outcome, FulfillOutcome::Processing { .. }) {
                         self.count("replied");
                         return Ok(reply.outcome);
@@ -117,9 +119,13 @@ impl Fulfillment {
             order: order.clone(),
         };
         let Ok(json) = serde_json::to_vec(&job) else { return false };
+        reach("ask.sealed").await;
         let pushed = tokio::time::timeout(self.patience.fallback, self.queue.push(&self.jobs.seal(JOB_PLACE, &json))).await;
         match pushed {
-            Ok(Ok(())) => true,
+            Ok(Ok(())) => {
+                reach("ask.pushed").await;
+                true
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, request_id, "the queue did not take a job");
                 false
@@ -134,6 +140,7 @@ impl Fulfillment {
         let sealed = self.requests.seal(order.order_id.as_str().as_bytes(), &json);
         let created_at = rfc3339(self.clock.now().unix_ms);
         let settled = self.settled.wait_for(&order.order_id);
+        reach("promise.begun").await;
         let written = tokio::select! {
             biased;
             () = self.pg.down() => Err(StorageError::Unavailable("the database went away".into())),
@@ -163,11 +170,13 @@ impl Fulfillment {
             () = kept(&mut waiter, &order_id) => {}
             () = tokio::time::sleep_until(deadline) => {}
         }
+        reach("promise.waited").await;
         let look = tokio::time::timeout(Duration::from_millis(500), self.look(&order, &order_id, replayed));
         let outcome = tokio::select! {
             Ok(Ok(outcome)) = look => outcome,
             else => FulfillOutcome::Processing { order_id },
         };
+        reach("promise.looked").await;
         self.count(if matches!(outcome, FulfillOutcome::Processing { .. }) { "accepted" } else { "written_down" });
         Ok(outcome)
     }
@@ -176,6 +185,7 @@ impl Fulfillment {
     async fn existing(&self, order: &NewOrder) -> Result<(FulfillOutcome, bool), ApiError> {
         let client = self.pg.client().await?;
         let existing = orders::find(&**client, &[order]).await?;
+        reach("promise.existing_found").await;
         let outcome = match Existing::of(order, &existing) {
             Some(Existing::Same(same)) => {
                 let replayed = same.id != order.order_id;
@@ -214,6 +224,7 @@ impl Fulfillment {
     ) -> Result<FulfillOutcome, StorageError> {
         let id = std::slice::from_ref(&order.id);
         let items = order_items::of_orders(&***client, id).await?.remove(order.id.as_str()).unwrap_or_default();
+        reach("promise.sold_read").await;
         let items = order_items::reveal(&self.licenses, order, &items)?;
         Ok(FulfillOutcome::Order { order_id: order.id.clone(), status: order.status, items, replayed })
     }

@@ -10,6 +10,7 @@ use common::mode::Mode;
 use common::order::SoldItem;
 use common::seal::Sealer;
 use storage::StorageError;
+use storage::crash_point::reach;
 use storage::pg::Transaction;
 use storage::pg::license_keys::{self, Busy, FreeKey, Need, NewDigest};
 use storage::pg::order_items::{self, Item, SoldKey};
@@ -88,6 +89,7 @@ impl Allocator {
         let left: Vec<FreeKey> = stock.into_values().flat_map(|pool| pool.keys).collect();
         if !left.is_empty() {
             license_keys::insert(&**tx, &left).await?;
+            reach("allocate.left_returned").await;
         }
         Ok(sales)
     }
@@ -114,6 +116,7 @@ impl Allocator {
         }
         let needs: Vec<Need> = needs.into_iter().map(|((product_id, mode), count)| Need { product_id, mode, count }).collect();
         let mut taken = license_keys::take(&**tx, &needs, busy).await?;
+        reach("allocate.taken").await;
         // Oldest first, whatever order the database returned them in.
         taken.sort_unstable_by_key(|key| key.id);
         for key in taken {
@@ -152,6 +155,7 @@ impl Allocator {
                 .map(|(&(store_id, _, mode, _), &(secret_id, digest))| NewDigest { store_id, mode, digest, secret_id })
                 .collect();
             let claimed: std::collections::HashSet<LicenseDigest> = license_keys::claim_digests(&**tx, &new).await?.into_iter().collect();
+            reach("allocate.claimed").await;
             let mut again = Vec::new();
             for ((wanted, key), (_, digest)) in wanted.into_iter().zip(keys).zip(digests) {
                 if claimed.contains(&digest) {

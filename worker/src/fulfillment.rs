@@ -11,6 +11,7 @@ use common::ids::OrderId;
 use common::job::NewOrder;
 use common::order::{Failure, OrderStatus};
 use common::seal::Sealer;
+use storage::crash_point::reach;
 use storage::pg::events;
 use storage::pg::license_keys::Busy;
 use storage::pg::order_items::{self, Item};
@@ -75,8 +76,10 @@ impl Fulfillment {
     async fn refuse(&self, wanted: &[&NewOrder]) -> Result<Vec<Option<FulfillOutcome>>, StorageError> {
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
+        reach("refuse.begun").await;
         let catalogue = Catalogue::of(&tx, wanted).await?;
         let shortages = self.allocator.shortages(&tx, wanted, &catalogue).await?;
+        reach("refuse.counted").await;
         let mut outcomes: Vec<Option<FulfillOutcome>> = wanted.iter().map(|_| None).collect();
         let short: Vec<usize> = (0..wanted.len()).filter(|&index| !shortages[index].is_empty()).collect();
         if short.is_empty() {
@@ -96,14 +99,18 @@ impl Fulfillment {
     async fn attempt(&self, wanted: &[&NewOrder], busy: Busy) -> Result<Vec<Option<FulfillOutcome>>, StorageError> {
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
+        reach("attempt.begun").await;
         let catalogue = Catalogue::of(&tx, wanted).await?;
+        reach("attempt.catalogue_read").await;
         let inserted = self.insert(&tx, wanted, &catalogue).await?;
+        reach("attempt.inserted").await;
         let orders: Vec<&NewOrder> = inserted.iter().map(|&index| wanted[index]).collect();
         let sales = self.allocator.allocate(&tx, &orders, &catalogue, busy).await?;
         let short: Vec<OrderId> =
             orders.iter().zip(&sales).filter(|(_, sale)| sale.is_none()).map(|(order, _)| order.order_id.clone()).collect();
         if !short.is_empty() {
             orders::delete(&*tx, &short).await?;
+            reach("attempt.short_deleted").await;
         }
         let sold: Vec<(&NewOrder, &Sale)> =
             orders.iter().zip(&sales).filter_map(|(order, sale)| sale.as_ref().map(|sale| (*order, sale))).collect();
@@ -114,7 +121,9 @@ impl Fulfillment {
         if !others.is_empty() {
             self.find_existing(&tx, wanted, &others, &catalogue, &mut outcomes).await?;
         }
+        reach("attempt.committing").await;
         tx.commit().await?;
+        reach("attempt.committed").await;
         for ((&index, order), sale) in inserted.iter().zip(orders).zip(sales) {
             let (order_id, status) = (order.order_id.clone(), OrderStatus::Fulfilled);
             outcomes[index] = sale.map(|sale| FulfillOutcome::Order { order_id, status, items: sale.sold, replayed: false });
@@ -147,6 +156,7 @@ impl Fulfillment {
         }
         let items: Vec<(&OrderId, &[Item])> = sold.iter().map(|(order, sale)| (&order.order_id, sale.items.as_slice())).collect();
         order_items::insert(&**tx, &items).await?;
+        reach("record.items_inserted").await;
         let created_at = rfc3339(self.clock.now().unix_ms);
         let mut happened = Vec::with_capacity(sold.len() * 2);
         for (order, _) in sold {
@@ -155,7 +165,9 @@ impl Fulfillment {
             }
             happened.push((EventKind::Fulfilled, *order));
         }
-        events::insert_of_fulfillment(&**tx, &happened, &created_at).await
+        events::insert_of_fulfillment(&**tx, &happened, &created_at).await?;
+        reach("record.events_inserted").await;
+        Ok(())
     }
 
     /// What the orders already are that stood in the way of `others`.
@@ -169,7 +181,9 @@ impl Fulfillment {
     ) -> Result<(), StorageError> {
         let others_wanted: Vec<&NewOrder> = others.iter().map(|&index| wanted[index]).collect();
         let existing = orders::find(&**tx, &others_wanted).await?;
+        reach("existing.found").await;
         let items = order_items::of_orders(&**tx, &existing.iter().map(|order| order.id.clone()).collect::<Vec<_>>()).await?;
+        reach("existing.items_read").await;
         let mut sold = HashMap::new();
         for order in &existing {
             let items = items.get(order.id.as_str()).map(Vec::as_slice).unwrap_or_default();
@@ -239,17 +253,21 @@ impl Fulfillment {
     ) -> Result<Vec<&'a NewOrder>, StorageError> {
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
+        reach("complete.begun").await;
         let ids: Vec<OrderId> = wanted.iter().map(|order| order.order_id.clone()).collect();
         let locked = orders::lock_processing(&*tx, &ids).await?;
+        reach("complete.locked").await;
         let held: Vec<&'a NewOrder> =
             wanted.iter().filter(|order| locked.iter().any(|locked| locked.id == order.order_id)).copied().collect();
         let catalogue = Catalogue::of(&tx, &held).await?;
+        reach("complete.catalogue_read").await;
         let mut settled = Vec::new();
         let (known, unknown): (Vec<&'a NewOrder>, Vec<&'a NewOrder>) =
             held.into_iter().partition(|order| catalogue.unknown(order).is_none());
         for order in unknown {
             let failure = Failure { code: "product_not_found".into(), shortages: Vec::new() };
             orders::fail(&*tx, &order.order_id, &failure).await?;
+            reach("complete.unknown_failed").await;
             settled.push(order.order_id.clone());
             completed.failed += 1;
         }
@@ -264,11 +282,14 @@ impl Fulfillment {
         self.record(&tx, &sold, false).await?;
         let fulfilled: Vec<OrderId> = sold.iter().map(|(order, _)| order.order_id.clone()).collect();
         orders::set_status(&*tx, &fulfilled, OrderStatus::Fulfilled).await?;
+        reach("complete.status_set").await;
         completed.fulfilled += fulfilled.len() as u64;
         completed.license_keys += sold.iter().map(|(order, _)| order.request.keys_needed() as u64).sum::<u64>();
         settled.extend(fulfilled);
         orders::notify_settled(&*tx, &settled).await?;
+        reach("complete.committing").await;
         tx.commit().await?;
+        reach("complete.committed").await;
         Ok(short)
     }
 
@@ -290,19 +311,25 @@ impl Fulfillment {
         }
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
+        reach("fail_short.begun").await;
         let catalogue = Catalogue::of(&tx, wanted).await?;
         let shortages = self.allocator.shortages(&tx, wanted, &catalogue).await?;
+        reach("fail_short.counted").await;
         let (short, others): (Vec<_>, Vec<_>) = wanted.iter().zip(shortages).partition(|(_, shortages)| !shortages.is_empty());
         let ids: Vec<OrderId> = short.iter().map(|(order, _)| order.order_id.clone()).collect();
         // Somebody else may have completed some of them meanwhile.
         let locked: Vec<OrderId> = orders::lock_processing(&*tx, &ids).await?.into_iter().map(|order| order.id).collect();
+        reach("fail_short.locked").await;
         for (order, shortages) in short {
             if locked.contains(&order.order_id) {
                 orders::fail(&*tx, &order.order_id, &Failure { code: "out_of_stock".into(), shortages }).await?;
+                reach("fail_short.failed").await;
             }
         }
         orders::notify_settled(&*tx, &locked).await?;
+        reach("fail_short.committing").await;
         tx.commit().await?;
+        reach("fail_short.committed").await;
         completed.failed += locked.len() as u64;
         Ok(others.into_iter().map(|(order, _)| *order).collect())
     }
@@ -311,13 +338,19 @@ impl Fulfillment {
         tracing::error!(order_id = %order.id, reason, "giving an order up; its request is a dead letter now");
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
+        reach("give_up.begun").await;
         if !orders::lock_processing(&*tx, std::slice::from_ref(&order.id)).await?.is_empty() {
+            reach("give_up.locked").await;
             dead_letters::insert(&*tx, Uuid::now_v7(), "order_request", &format!("order {}: {reason}", order.id), &order.sealed_request)
                 .await?;
+            reach("give_up.dead_letter_kept").await;
             orders::fail(&*tx, &order.id, &Failure { code: "internal_error".into(), shortages: Vec::new() }).await?;
+            reach("give_up.failed").await;
             orders::notify_settled(&*tx, std::slice::from_ref(&order.id)).await?;
+            reach("give_up.committing").await;
         }
         tx.commit().await?;
+        reach("give_up.committed").await;
         Ok(())
     }
 

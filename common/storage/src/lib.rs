@@ -2,6 +2,7 @@
 //! carries: jobs to the workers, answers and revocations to the edges; all of it may be lost at any moment without losing a promise.
 //! No HTTP in here, and no business decisions.
 
+pub mod crash_point;
 pub mod pg;
 pub mod queue;
 pub mod redis;

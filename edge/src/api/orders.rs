@@ -9,6 +9,7 @@ use common::license::LicenseKey;
 use common::order::{Order, OrderStatus, Revocation, SoldItem};
 use http::StatusCode;
 use serde::Serialize;
+use storage::crash_point::reach;
 use storage::pg::order_items::{self, Item};
 use storage::pg::orders::{self, Filter};
 
@@ -89,6 +90,7 @@ pub async fn read(edge: &Edge, caller: &Caller, id: &OrderId) -> Result<(Order, 
     let client = edge.pg.client().await?;
     let order = orders::get(&**client, caller.store.id, caller.mode, id).await?;
     let order = order.ok_or_else(|| ApiError::order_not_found(id.as_str()))?;
+    reach("read.order_found").await;
     let items = order_items::of_orders(&**client, std::slice::from_ref(id)).await?.remove(id.as_str()).unwrap_or_default();
     let sold = order_items::reveal(&edge.licenses, &order, &items)?;
     Ok((order, items, sold))
@@ -157,14 +159,18 @@ pub async fn revoke(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
     in_time(edge, async {
         let mut client = edge.pg.client().await?;
         let tx = client.transaction().await.map_err(storage::StorageError::from)?;
+        reach("revoke.begun").await;
         let order = orders::get_for_update(&*tx, caller.store.id, caller.mode, &id).await?;
         let order = order.ok_or_else(|| ApiError::order_not_found(id.as_str()))?;
+        reach("revoke.locked").await;
         match order.status.revocation() {
             Revocation::Refused => return Err(ApiError::not_revocable(order.status)),
             Revocation::AlreadyRevoked => {}
             Revocation::Revokes => orders::set_status(&*tx, std::slice::from_ref(&id), OrderStatus::Revoked).await?,
         }
+        reach("revoke.status_set").await;
         tx.commit().await.map_err(storage::StorageError::from)?;
+        reach("revoke.committed").await;
         drop(client);
         let (order, items, sold) = read(edge, caller, &id).await?;
         Ok(Answer::json(StatusCode::OK, &whole_document(&order, &items, &sold)))

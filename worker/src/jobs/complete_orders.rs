@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use storage::crash_point::reach;
 use storage::pg::listener::Notice;
 use storage::pg::orders::{self, PROCESSING_CHANNEL};
 use storage::{Pg, StorageError};
@@ -59,6 +60,7 @@ async fn sweep(pg: &Pg, fulfillment: &Arc<Fulfillment>, metrics: &WorkerMetrics,
         if claimed.is_empty() {
             return Ok(());
         }
+        reach("sweep.claimed").await;
         let ids: Vec<_> = claimed.iter().map(|order| order.id.clone()).collect();
         let count = claimed.len() as u64;
         let task = fulfillment.clone();
@@ -66,8 +68,10 @@ async fn sweep(pg: &Pg, fulfillment: &Arc<Fulfillment>, metrics: &WorkerMetrics,
             // An orderly end says nothing against the orders that are still processing, whatever the reason: others were quicker, or the
             // database went away.
             Ok(Ok(completed)) => {
+                reach("sweep.completed").await;
                 count_up(metrics, completed, count);
                 orders::forgive_start(&**pg.client().await?, &ids).await?;
+                reach("sweep.forgiven").await;
             }
             Ok(Err(error)) => {
                 orders::forgive_start(&**pg.client().await?, &ids).await?;

@@ -9,6 +9,7 @@ use common::backoff;
 use common::fulfill::FulfillOutcome;
 use common::job::{FULFILL_ORDER, FulfillJob, JOB_PLACE, JOB_VERSION, NewOrder, Reply};
 use common::seal::Sealer;
+use storage::crash_point::reach;
 use storage::pg::dead_letters;
 use storage::queue::Entry;
 use storage::queue::backend::Batch;
@@ -48,6 +49,7 @@ struct Taken {
 impl FulfillOrder {
     /// Works on a batch and settles all of it.
     pub async fn run(self: Arc<Self>, batch: Batch, settler: Settler) {
+        reach("job.taken").await;
         let started = Instant::now();
         self.metrics.batch_jobs.observe(batch.len() as f64);
         let mut alive = Vec::with_capacity(batch.len());
@@ -161,7 +163,9 @@ impl FulfillOrder {
             FulfillOutcome::UnknownProduct { .. } => "unknown_product",
             FulfillOutcome::Unknown => "unavailable",
         };
+        reach("job.decided").await;
         self.reply(job, outcome).await;
+        reach("job.replied").await;
         self.settle(entry, label, settler);
     }
 
@@ -180,6 +184,7 @@ impl FulfillOrder {
     /// Keeps an entry that cannot be worked on as a dead letter. Tries until it is kept: it is the only trace there is.
     async fn bury(&self, entry: Entry, reason: &str, settler: &Settler) {
         tracing::error!(reason, entry = entry.id, "a job became a dead letter");
+        reach("bury.begun").await;
         for attempt in 1.. {
             let buried = async {
                 let client = self.pg.client().await?;
@@ -189,6 +194,7 @@ impl FulfillOrder {
             tracing::debug!(%error, "keeping a dead letter");
             tokio::time::sleep(backoff::exponential(Duration::from_millis(100), Duration::from_secs(5), attempt, rand::random())).await;
         }
+        reach("bury.kept").await;
         self.metrics.dead_letters_total.with_label_values(&[NAME]).inc();
         self.settle(entry, "dead_letter", settler);
     }

@@ -10,6 +10,7 @@ use common::order::{Failure, Order, OrderStatus};
 use tokio_postgres::{GenericClient, Row};
 
 use super::{Pg, StorageError, events};
+use crate::crash_point::reach;
 
 /// The channel on which a worker says that an order which was `processing` no longer is; the payload is its id.
 pub const SETTLED_CHANNEL: &str = "order_settled";
@@ -47,6 +48,7 @@ pub async fn insert_fulfilled(tx: &impl GenericClient, orders: &[&NewOrder]) -> 
 pub async fn write_down(pg: &Pg, order: &NewOrder, sealed_request: &[u8], created_at: &str) -> Result<bool, StorageError> {
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
+    reach("write_down.begun").await;
     let inserted = tx
         .execute(
             "insert into orders (id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor,
@@ -67,11 +69,16 @@ pub async fn write_down(pg: &Pg, order: &NewOrder, sealed_request: &[u8], create
         )
         .await?;
     if inserted == 0 {
+        reach("write_down.refused").await;
         return Ok(false);
     }
+    reach("write_down.inserted").await;
     events::insert_of_fulfillment(&*tx, &[(EventKind::Created, order)], created_at).await?;
+    reach("write_down.events_inserted").await;
     tx.execute("select pg_notify('order_processing', '')", &[]).await?;
+    reach("write_down.notified").await;
     tx.commit().await?;
+    reach("write_down.committed").await;
     Ok(true)
 }
 

@@ -16,6 +16,7 @@ use super::backend::QueueBackend;
 use super::settle::{self, Settler};
 use super::{Entry, FIELD, GROUP, InFlight, QueueName, ReaderSettings, ServerClock};
 use crate::StorageError;
+use crate::crash_point::reach;
 use crate::redis::{self, fail_fast};
 
 /// How long one read waits for entries.
@@ -164,6 +165,9 @@ impl Reader {
                 Ok(entries) => {
                     healthy.send_replace(true);
                     backoff = BACKOFF_MIN;
+                    if !entries.is_empty() {
+                        reach("queue.read").await;
+                    }
                     if !self.hand_out(entries, false).await {
                         return;
                     }
@@ -232,6 +236,7 @@ impl Reader {
             let entries = parts.next().map(entries_of_stream).unwrap_or_default();
             if !entries.is_empty() {
                 tracing::info!(queue = self.queue.job(), entries = entries.len(), "picked up entries that were left lying");
+                reach("queue.picked_up").await;
             }
             if !self.hand_out(entries, true).await || stop.is_cancelled() || cursor.is_empty() || cursor == "0-0" {
                 return Ok(());

@@ -9,6 +9,7 @@ use fred::types::Value;
 use tokio::sync::mpsc;
 
 use super::{GROUP, InFlight, QueueName};
+use crate::crash_point::reach;
 
 const BATCH_MAX: usize = 512;
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -31,12 +32,14 @@ pub(super) fn start(client: Client, queue: QueueName, in_flight: InFlight) -> (S
     let task = tokio::spawn(async move {
         let mut ids: Vec<String> = Vec::with_capacity(BATCH_MAX);
         while receiver.recv_many(&mut ids, BATCH_MAX).await > 0 {
+            reach("settle.begun").await;
             let mut backoff = BACKOFF_MIN;
             while let Err(error) = settle(&client, &queue, &ids).await {
                 tracing::debug!(%error, queue = queue.job(), "settling entries");
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
+            reach("settle.done").await;
             in_flight.remove(&ids);
             ids.clear();
         }
@@ -45,6 +48,7 @@ pub(super) fn start(client: Client, queue: QueueName, in_flight: InFlight) -> (S
 }
 
 async fn settle(client: &Client, queue: &QueueName, ids: &[String]) -> Result<(), Error> {
+    // Both commands are kept here until the last line sends them: before it nothing has happened.
     let transaction = client.multi();
     let _queued: Value = transaction.xack(queue.key(), GROUP, ids.to_vec()).await?;
     let _queued: Value = transaction.xdel(queue.key(), ids.to_vec()).await?;
