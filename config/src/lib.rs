@@ -12,6 +12,7 @@ mod limits;
 mod log;
 mod problems;
 mod reader;
+mod retention;
 mod secrets;
 mod stores;
 mod suggest;
@@ -26,6 +27,7 @@ pub use layers::DEFAULT_TOML;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use problems::{Problem, Problems};
+pub use retention::Retention;
 pub use secrets::Secrets;
 pub use stores::{Postgres, PostgresTls, Queue, Redis};
 pub use worker::Worker;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub queue: Queue,
     /// Quotas of partners and addresses.
     pub limits: Limits,
+    /// How long rows are kept that have served.
+    pub retention: Retention,
     /// What signs, seals and digests.
     pub secrets: Secrets,
     /// What is logged, and how.
@@ -86,12 +90,13 @@ impl Settings {
         let redis = Redis::read(reader.section("redis"));
         let queue = Queue::read(reader.section("queue"));
         let limits = Limits::read(reader.section("limits"));
+        let retention = Retention::read(reader.section("retention"));
         let secrets = Secrets::read(reader.section("secrets"), mode);
         let log = Log::read(reader.section("log"));
         let redacted = reader.shown();
         match (postgres, redis, secrets) {
             (Some(postgres), Some(redis), Some(secrets)) if reader.problems.is_empty() => {
-                Ok(Self { mode, http, edge, worker, postgres, redis, queue, limits, secrets, log, redacted })
+                Ok(Self { mode, http, edge, worker, postgres, redis, queue, limits, retention, secrets, log, redacted })
             }
             _ => Err(Problems(reader.problems)),
         }

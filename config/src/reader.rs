@@ -116,6 +116,12 @@ impl Section<'_> {
         Duration::from_secs(self.number(knob, range))
     }
 
+    /// A span of time from a knob in days.
+    pub fn days(&mut self, knob: &str, range: RangeInclusive<u64>) -> Duration {
+        debug_assert!(knob.ends_with("_days"), "{knob} is not in days");
+        Duration::from_secs(self.number(knob, range) * 86_400)
+    }
+
     /// One of a few words.
     pub fn word<T: Copy>(&mut self, knob: &str, words: &[(&str, T)]) -> T {
         let expected: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();

@@ -34,7 +34,7 @@ fn variable(knob: &str) -> String {
 fn every_knob_says_its_unit_or_reason() {
     for (knob, comment, _) in knobs() {
         assert!(comment.len() >= 25 && comment.ends_with('.'), "{knob} needs a comment of its own above it, and has {comment:?}");
-        for (unit, word) in [("_ms", "Milliseconds"), ("_s", "Seconds"), ("_bytes", "Bytes")] {
+        for (unit, word) in [("_ms", "Milliseconds"), ("_s", "Seconds"), ("_bytes", "Bytes"), ("_days", "Days")] {
             assert!(!knob.ends_with(unit) || comment.starts_with(word), "{knob}'s comment must begin with {word}");
         }
         let per_minute = knob.starts_with("limits.");

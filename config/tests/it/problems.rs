@@ -55,6 +55,11 @@ fn each_is_one_sentence_with_knob_origin_and_expectation() {
              from 1800 to 86400; found \"1799\"",
         ),
         (
+            &[("RETENTION__IDEMPOTENCY_KEYS_DAYS", "29")],
+            "retention.idempotency_keys_days (environment ANONYMOUSPAY_RETENTION__IDEMPOTENCY_KEYS_DAYS): expected a whole number \
+             from 30 to 3650; found \"29\"",
+        ),
+        (
             &[("EDGE__TRUSTED_PROXIES", "::/0")],
             "edge.trusted_proxies (environment ANONYMOUSPAY_EDGE__TRUSTED_PROXIES): expected a list of up to 256 addresses or CIDR \
              networks, none of them of length /0; found \"::/0\"",
