@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -33,6 +33,7 @@ pub struct Launch {
     env: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
     account: Option<Account>,
+    listener: Option<Arc<OwnedFd>>,
     death_signal: &'static str,
 }
 
@@ -46,6 +47,7 @@ impl Launch {
             env: Vec::new(),
             folder: None,
             account: None,
+            listener: None,
             death_signal: "KILL",
         }
     }
@@ -80,6 +82,14 @@ impl Launch {
         self
     }
 
+    /// Hands over an open socket the way systemd does: descriptor 3, `LISTEN_FDS=1`, and the program's own pid in `LISTEN_PID`. It stays open
+    /// here too, as long as this value or a clone of it lives, so that several programs in turn can serve it without refusing anybody.
+    /// Blocking or not is a property of the socket, not of the descriptor: the program that sets it sets it for all.
+    pub fn listener(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.listener = Some(Arc::new(socket.into()));
+        self
+    }
+
     /// The signal the kernel sends when our process dies, without `SIG`; `KILL` by default.
     pub fn death_signal(mut self, name: &'static str) -> Self {
         self.death_signal = name;
@@ -91,8 +101,8 @@ impl Launch {
     pub fn start(&self, log: &Path) -> Result<Process> {
         let file =
             OpenOptions::new().create(true).append(true).open(log).with_context(|| format!("cannot open the log {}", log.display()))?;
-        let mut command = self.command();
-        command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let mut command = self.command()?;
+        command.process_group(0).stdout(file.try_clone()?).stderr(file);
         let child = self.spawn(command)?;
         let pid = Pid::from_child(&child);
         let handle = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open (Linux 5.3 or later is needed)")?;
@@ -101,17 +111,15 @@ impl Launch {
 
     /// Runs the program to its end and hands back what it wrote. A status other than 0 is not an error here.
     pub fn output(&self) -> Result<Output> {
-        let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = self.command()?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.spawn(command)?;
         child.wait_with_output().with_context(|| format!("waiting for {}", self.name))
     }
 
     /// Runs the program on our own terminal to its end.
     pub fn status(&self) -> Result<ExitStatus> {
-        let mut command = self.command();
-        command.stdin(Stdio::null());
-        self.spawn(command)?.wait().with_context(|| format!("waiting for {}", self.name))
+        self.spawn(self.command()?)?.wait().with_context(|| format!("waiting for {}", self.name))
     }
 
     /// Like [`Launch::output`], but a failure is an error that carries the program's last words. Returns its standard output.
@@ -124,19 +132,29 @@ impl Launch {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn command(&self) -> Command {
+    fn command(&self) -> Result<Command> {
         let mut command = Command::new("setpriv");
         if let Some(account) = &self.account {
             command.arg(format!("--reuid={}", account.uid)).arg(format!("--regid={}", account.gid)).arg("--clear-groups");
         }
         // The shell closes a gap: a parent that died before the death signal was arranged would never cause one.
-        command.arg(format!("--pdeathsig={}", self.death_signal)).args(["--", "sh", "-c", r#"test "$PPID" -eq "$0" && exec "$@""#]);
+        let script = if self.listener.is_some() {
+            // Only the shell can name descriptor 3, so it gets the socket as its input. The program is the shell itself, later: one pid.
+            r#"test "$PPID" -eq "$0" && export LISTEN_FDS=1 LISTEN_PID=$$ && exec 3<&0 </dev/null && exec "$@""#
+        } else {
+            r#"test "$PPID" -eq "$0" && exec "$@""#
+        };
+        command.arg(format!("--pdeathsig={}", self.death_signal)).args(["--", "sh", "-c", script]);
         command.arg(std::process::id().to_string()).arg(&self.program).args(&self.args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        command
+        command.stdin(match &self.listener {
+            Some(socket) => Stdio::from(socket.try_clone().context("cannot copy the socket to hand over")?),
+            None => Stdio::null(),
+        });
+        Ok(command)
     }
 
     fn spawn(&self, command: Command) -> Result<Child> {

@@ -10,7 +10,7 @@ mod postgres;
 mod redis;
 
 pub use account::Account;
-pub use host::{Binaries, Host, Kind, Lifetime, Unpacked, stack_folder};
+pub use host::{Binaries, DataFolder, Host, Kind, Lifetime, Unpacked, stack_folder};
 pub use loopback::free_port;
-pub use postgres::Postgres;
-pub use redis::Redis;
+pub use postgres::{Postgres, PostgresOptions};
+pub use redis::{Redis, RedisOptions};

@@ -138,6 +138,11 @@ impl Host {
         self.home.join("prefix")
     }
 
+    /// A fresh folder of the servers' account, for backups, archives and the like; removed in the end.
+    pub fn temporary_folder(&self) -> Result<DataFolder> {
+        self.data_folder(Lifetime::Temporary)
+    }
+
     /// A folder for one server's data. A temporary one stays locked by us; what earlier processes could not remove is removed here.
     pub(super) fn data_folder(&self, lifetime: Lifetime) -> Result<DataFolder> {
         let runs = self.home.join("runs");
@@ -205,12 +210,34 @@ pub struct Binaries {
 }
 
 impl Binaries {
+    /// Where the servers live and as whom.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// The program's path (for Postgres that of `postgres`; `initdb` lies beside it). Fails when it was not asked for.
     pub fn program(&self, kind: Kind) -> Result<&Path> {
         Ok(&self.get(kind)?.program)
     }
 
-    pub(super) fn get(&self, kind: Kind) -> Result<&Tool> {
+    /// A program beside the server's own (`pg_basebackup`), with what it needs to run: the servers' account and libraries, in [`Host::home`].
+    pub fn tool(&self, kind: Kind, program: &str) -> Result<Launch> {
+        let tool = self.get(kind)?;
+        Ok(self.launch(program, tool, &tool.program.with_file_name(program)))
+    }
+
+    /// The server itself. `name` is for people.
+    pub(super) fn server(&self, kind: Kind, name: &str) -> Result<Launch> {
+        let tool = self.get(kind)?;
+        Ok(self.launch(name, tool, &tool.program))
+    }
+
+    fn launch(&self, name: &str, tool: &Tool, program: &Path) -> Launch {
+        let launch = Launch::new(name, program).account(self.host.account()).folder(self.host.home()).env("LC_ALL", "C");
+        if tool.libraries.is_empty() { launch } else { launch.env("LD_LIBRARY_PATH", &tool.libraries) }
+    }
+
+    fn get(&self, kind: Kind) -> Result<&Tool> {
         let tool = match kind {
             Kind::Postgres => &self.postgres,
             Kind::Redis => &self.redis,
@@ -237,25 +264,24 @@ pub struct Unpacked {
 
 /// A program and the libraries it was unpacked with.
 #[derive(Debug, Clone)]
-pub(super) struct Tool {
-    pub(super) program: PathBuf,
+struct Tool {
+    program: PathBuf,
     libraries: OsString,
-}
-
-impl Tool {
-    /// `program` is this tool's own, or one beside it. It runs as the servers' account, in `folder`.
-    pub(super) fn launch(&self, name: &str, program: &Path, host: &Host, folder: &Path) -> Launch {
-        let launch = Launch::new(name, program).account(host.account()).folder(folder).env("LC_ALL", "C");
-        if self.libraries.is_empty() { launch } else { launch.env("LD_LIBRARY_PATH", &self.libraries) }
-    }
 }
 
 /// The folder of one server, locked as long as this value lives; removed with it when temporary.
 #[derive(Debug)]
-pub(super) struct DataFolder {
+pub struct DataFolder {
     pub(super) path: PathBuf,
     temporary: bool,
     _lock: File,
+}
+
+impl DataFolder {
+    /// Where it is. It belongs to the servers' account, and nobody else can enter.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for DataFolder {

@@ -22,6 +22,19 @@ pub fn free_port() -> Result<u16> {
     bail!("no free port found on 127.0.0.1 between {} and {}", PORTS.start, PORTS.end)
 }
 
+/// Calls `start` with a free port. Somebody may take the port between our look and the server's: then, and only then, another one is tried.
+pub fn on_free_port<T>(start: impl Fn(u16) -> Result<T>) -> Result<(u16, T)> {
+    for _ in 0..4 {
+        let port = free_port()?;
+        match start(port) {
+            Ok(started) => return Ok((port, started)),
+            Err(_) if connect(port, Duration::from_millis(100)).is_ok() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bail!("four free ports in a row were taken by somebody else before the server took them")
+}
+
 /// Connects with deadlines on everything.
 pub fn connect(port: u16, deadline: Duration) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), deadline)?;

@@ -1,18 +1,18 @@
 //! A private Postgres on a free loopback port.
 //!
 //! Created with scram passwords; the password lies beside the data, readable by the server's account alone. Lasting data is durable
-//! (`fsync`), temporary data is not.
+//! (`fsync`), temporary data is not: only a power cut can tell, for what a killed process has written stays with the kernel.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::host::{Binaries, DataFolder, Host, Kind, Lifetime};
-use super::loopback::{connect, free_port, random_password};
+use super::loopback::{connect, on_free_port, random_password};
 use crate::process::{Process, Signal, send_signal, wait_gone};
 
 const USER: &str = "anonymouspay";
@@ -35,38 +35,69 @@ const SETTINGS: [&str; 11] = [
     "timezone=GMT",
     "log_timezone=GMT",
 ];
-const CARELESS: [&str; 4] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=64MB"];
+/// Without a care for power cuts. `synchronous_commit` stays on: off, it would lose what was committed right before a mere kill.
+const CARELESS: [&str; 3] = ["fsync=off", "full_page_writes=off", "shared_buffers=64MB"];
+
+/// How a Postgres is to be: `PostgresOptions { data: Some(path), ..PostgresOptions::default() }`.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Where password and log lie, and the data too unless `data` says otherwise; temporary by default. Temporary also means careless settings
+    /// (no `fsync`), which lose nothing when processes are killed, only when the machine is.
+    pub lifetime: Lifetime,
+    /// The data folder itself, below a folder that the servers' account can write to. It is created when it is not there, and never removed.
+    pub data: Option<PathBuf>,
+    /// The superuser's password in a `data` folder that is there already, such as a base backup, which has the password of its original.
+    pub password: Option<String>,
+    /// Further settings, `name=value`; they win over ours.
+    pub settings: Vec<String>,
+    /// Where its output goes; by default `log` beside the password.
+    pub log: Option<PathBuf>,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self { lifetime: Lifetime::Temporary, data: None, password: None, settings: Vec::new(), log: None }
+    }
+}
 
 /// A running Postgres; dropping it ends it.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
-    binaries: Binaries,
+    // After the process: the folder goes with it.
+    server: Server,
     port: u16,
     password: String,
+}
+
+/// All that a start needs but the port.
+#[derive(Debug)]
+struct Server {
+    binaries: Binaries,
     lifetime: Lifetime,
+    data: PathBuf,
+    settings: Vec<String>,
     log: PathBuf,
-    // Last: the folder goes after the process.
     folder: DataFolder,
 }
 
 impl Postgres {
     /// Creates the data when it is not there yet and starts the server. Its output goes to `log`, or into the data's folder.
     pub fn start(binaries: &Binaries, lifetime: Lifetime, log: Option<PathBuf>) -> Result<Self> {
+        Self::start_with(binaries, PostgresOptions { lifetime, log, ..PostgresOptions::default() })
+    }
+
+    /// Like [`Postgres::start`], as the options say. A standby is never ready; a base backup that recovers is, when it has been promoted.
+    pub fn start_with(binaries: &Binaries, options: PostgresOptions) -> Result<Self> {
+        let PostgresOptions { lifetime, data, password, settings, log } = options;
         let folder = binaries.host.data_folder(lifetime)?;
         let log = log.unwrap_or_else(|| folder.path.join("log"));
-        let password = create_data(binaries, &folder, lifetime)?;
-        wait_for_predecessor(&folder)?;
-        for _ in 0..4 {
-            let port = free_port()?;
-            // Somebody may take the port between our look and the server's: then, and only then, another one is tried.
-            match run(binaries, &folder, lifetime, port, &log) {
-                Ok(process) => return Ok(Self { process, binaries: binaries.clone(), port, password, lifetime, log, folder }),
-                Err(_) if connect(port, Duration::from_millis(100)).is_ok() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        bail!("Postgres found its port taken four times; see {}", log.display())
+        let data = data.unwrap_or_else(|| folder.path.join("data"));
+        let server = Server { binaries: binaries.clone(), lifetime, data, settings, log, folder };
+        let password = server.create_data(password)?;
+        wait_for_predecessor(&server.data)?;
+        let (port, process) = on_free_port(|port| server.run(port))?;
+        Ok(Self { process, server, port, password })
     }
 
     /// One server for the whole process, started by whoever asks first; ends with the process.
@@ -87,13 +118,23 @@ impl Postgres {
     /// Removes lasting data; a server that still runs on it is an error.
     pub fn erase(host: &Host, name: &'static str) -> Result<()> {
         let folder = host.data_folder(Lifetime::Lasting(name))?;
-        wait_for_predecessor(&folder)?;
+        wait_for_predecessor(&folder.path.join("data"))?;
         fs::remove_dir_all(&folder.path).with_context(|| format!("cannot remove {}", folder.path.display()))
     }
 
     /// `postgres://user:password@127.0.0.1:port/database`, as a superuser.
     pub fn url(&self) -> String {
         format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port)
+    }
+
+    /// The superuser's password, also of every base backup made of it.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        &self.server.data
     }
 
     /// The port on 127.0.0.1, the same after a restart.
@@ -129,12 +170,19 @@ impl Postgres {
         Ok(())
     }
 
+    /// An immediate shutdown (SIGQUIT: no farewell, nothing written) and a start, which recovers from the log like after a crash.
+    pub fn restart_immediately(&mut self) -> Result<()> {
+        self.resume()?;
+        self.process.stop(Signal::QUIT, STOP_DEADLINE)?;
+        self.restart()
+    }
+
     /// Starts it again, on the same port and data, after [`Postgres::stop`] or [`Postgres::kill`].
     pub fn restart(&mut self) -> Result<()> {
         if self.process.exited()?.is_none() {
             self.stop()?;
         }
-        self.process = run(&self.binaries, &self.folder, self.lifetime, self.port, &self.log)?;
+        self.process = self.server.run(self.port)?;
         Ok(())
     }
 
@@ -182,8 +230,44 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         // Lasting data deserves a clean end. Failing that, `Process` kills, and the next start recovers.
         let _ = self.resume();
-        let signal = if self.lifetime == Lifetime::Temporary { Signal::QUIT } else { Signal::INT };
+        let signal = if self.server.lifetime == Lifetime::Temporary { Signal::QUIT } else { Signal::INT };
         let _ = self.process.stop(signal, STOP_DEADLINE);
+    }
+}
+
+impl Server {
+    /// Returns the superuser's password. An interrupted `initdb` leaves `data.new`, never half of `data`.
+    fn create_data(&self, password: Option<String>) -> Result<String> {
+        let (unfinished, secret) = (self.data.with_added_extension("new"), self.folder.path.join("password"));
+        if self.data.exists() {
+            let kept = || fs::read_to_string(&secret);
+            return password.map_or_else(kept, Ok).with_context(|| {
+                format!("the data {} is there, but its password neither given nor in {}", self.data.display(), secret.display())
+            });
+        }
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        let password = password.unwrap_or_else(random_password);
+        self.binaries.host.write_private(&secret, &password)?;
+        let initdb = self.binaries.tool(Kind::Postgres, "initdb")?.arg("-D").arg(&unfinished).arg("--pwfile").arg(&secret);
+        let initdb = initdb.args(["-U", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
+        let initdb = if self.lifetime == Lifetime::Temporary { initdb.arg("--no-sync") } else { initdb };
+        initdb.must_succeed()?;
+        fs::rename(&unfinished, &self.data).with_context(|| format!("cannot put {} into place", self.data.display()))?;
+        Ok(password)
+    }
+
+    fn run(&self, port: u16) -> Result<Process> {
+        let careless: &[&str] = if self.lifetime == Lifetime::Temporary { &CARELESS } else { &[] };
+        let settings = SETTINGS.iter().chain(careless).copied().chain(self.settings.iter().map(String::as_str));
+        let launch = self.binaries.server(Kind::Postgres, "postgres")?.arg("-D").arg(&self.data).args(["-c", &format!("port={port}")]);
+        let launch = launch.args(settings.flat_map(|setting| ["-c", setting]));
+        // QUIT ends all of Postgres at once and still gives back its shared memory, which KILL would leave behind.
+        let mut process = launch.death_signal("QUIT").start(&self.log)?;
+        let own_pid = process.pid();
+        process.wait_until(READY_DEADLINE, || says_ready(&self.data, own_pid) && asks_for_password(port).is_ok_and(|ready| ready))?;
+        Ok(process)
     }
 }
 
@@ -192,55 +276,21 @@ pub(super) fn for_tests(kind: Kind) -> Result<Binaries> {
     Host::of_this_checkout(path)?.find_or_unpack(&[kind], &|line| eprintln!("{line}"))
 }
 
-/// An interrupted `initdb` leaves `data.new`, never half of `data`.
-fn create_data(binaries: &Binaries, folder: &DataFolder, lifetime: Lifetime) -> Result<String> {
-    let (data, unfinished, secret) = (folder.path.join("data"), folder.path.join("data.new"), folder.path.join("password"));
-    if data.exists() {
-        return fs::read_to_string(&secret).with_context(|| format!("the data is there, but not its password {}", secret.display()));
-    }
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    let password = random_password();
-    binaries.host.write_private(&secret, &password)?;
-    let tool = binaries.get(Kind::Postgres)?;
-    let initdb = tool.launch("initdb", &tool.program.with_file_name("initdb"), &binaries.host, &folder.path);
-    let initdb = initdb.arg("-D").arg(&unfinished).arg("--pwfile").arg(&secret).args(["-U", USER, "--auth=scram-sha-256"]);
-    let initdb = initdb.args(["--encoding=UTF8", "--locale=C"]);
-    let initdb = if lifetime == Lifetime::Temporary { initdb.arg("--no-sync") } else { initdb };
-    initdb.must_succeed()?;
-    fs::rename(&unfinished, &data)?;
-    Ok(password)
-}
-
 /// When our predecessor was killed a moment ago, its server may still be dying; a second one beside it would refuse to start.
-fn wait_for_predecessor(folder: &DataFolder) -> Result<()> {
-    let Ok(pid_file) = fs::read_to_string(folder.path.join("data/postmaster.pid")) else { return Ok(()) };
+fn wait_for_predecessor(data: &Path) -> Result<()> {
+    let Ok(pid_file) = fs::read_to_string(data.join("postmaster.pid")) else { return Ok(()) };
     let Some(pid) = pid_file.lines().next().and_then(|line| line.parse::<u32>().ok()) else { return Ok(()) };
     let is_postgres = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "postgres");
     if is_postgres && !wait_gone(pid, STOP_DEADLINE)? {
-        bail!("Postgres (pid {pid}) already runs on {}: stop it first", folder.path.display());
+        bail!("Postgres (pid {pid}) already runs on {}: stop it first", data.display());
     }
     Ok(())
 }
 
-fn run(binaries: &Binaries, folder: &DataFolder, lifetime: Lifetime, port: u16, log: &std::path::Path) -> Result<Process> {
-    let tool = binaries.get(Kind::Postgres)?;
-    let careless: &[&str] = if lifetime == Lifetime::Temporary { &CARELESS } else { &[] };
-    let settings = SETTINGS.iter().chain(careless).flat_map(|setting| ["-c", setting]);
-    let launch = tool.launch("postgres", &tool.program, &binaries.host, &folder.path).arg("-D").arg(folder.path.join("data"));
-    let launch = launch.args(["-c", &format!("port={port}")]).args(settings);
-    // QUIT ends all of Postgres at once and still gives back its shared memory, which KILL would leave behind.
-    let mut process = launch.death_signal("QUIT").start(log)?;
-    let own_pid = process.pid();
-    process.wait_until(READY_DEADLINE, || says_ready(folder, own_pid) && asks_for_password(port).is_ok_and(|ready| ready))?;
-    Ok(process)
-}
-
 /// The server's own word, so that nobody else's answer on the port is taken for it.
-fn says_ready(folder: &DataFolder, own_pid: u32) -> bool {
+fn says_ready(data: &Path, own_pid: u32) -> bool {
     // Not there yet, or half written: asked again soon.
-    let pid_file = fs::read_to_string(folder.path.join("data/postmaster.pid")).unwrap_or_default();
+    let pid_file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     pid_file.lines().next() == Some(&own_pid.to_string()) && pid_file.lines().last().is_some_and(|line| line.trim() == "ready")
 }
 

@@ -1,48 +1,64 @@
-//! A private Redis on a free loopback port. It carries and never keeps: nothing is written to disk.
+//! A private Redis on a free loopback port. It carries and never keeps: nothing is written to disk, unless a test wants it so.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::host::{Binaries, DataFolder, Kind, Lifetime};
-use super::loopback::{connect, free_port, random_password};
+use super::loopback::{connect, on_free_port, random_password};
 use super::postgres::for_tests;
 use crate::process::{Process, Signal};
 
 const READY_DEADLINE: Duration = Duration::from_secs(20);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How a Redis is to be: `RedisOptions { append_only: true, ..RedisOptions::default() }`.
+#[derive(Debug, Clone, Default)]
+pub struct RedisOptions {
+    /// Every write goes to an append-only file (`appendfsync everysec`), so that the data is there again after a restart, whatever ended it.
+    /// While that file cannot grow, writes are refused with `MISCONF`.
+    pub append_only: bool,
+    /// An existing folder of the servers' account for that file; by default the server's own temporary one.
+    pub data: Option<PathBuf>,
+    /// From here on commands that need more memory are refused with `OOM`.
+    pub max_memory_bytes: Option<u64>,
+    /// Where its output goes; by default into its temporary folder.
+    pub log: Option<PathBuf>,
+}
+
 /// A running Redis; dropping it ends it.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
-    binaries: Binaries,
+    // After the process: the folder goes with it.
+    server: Server,
     port: u16,
+}
+
+/// All that a start needs but the port.
+#[derive(Debug)]
+struct Server {
+    binaries: Binaries,
     password: String,
-    log: PathBuf,
-    // Last: the folder goes after the process.
+    options: RedisOptions,
     folder: DataFolder,
 }
 
 impl Redis {
     /// Starts an empty server with a fresh password. Its output goes to `log`, or into its temporary folder.
     pub fn start(binaries: &Binaries, log: Option<PathBuf>) -> Result<Self> {
+        Self::start_with(binaries, RedisOptions { log, ..RedisOptions::default() })
+    }
+
+    /// Like [`Redis::start`], as the options say. A `data` folder with a file in it gives its data back.
+    pub fn start_with(binaries: &Binaries, options: RedisOptions) -> Result<Self> {
         let folder = binaries.host.data_folder(Lifetime::Temporary)?;
-        let log = log.unwrap_or_else(|| folder.path.join("log"));
-        let password = random_password();
-        for _ in 0..4 {
-            let port = free_port()?;
-            // Somebody may take the port between our look and the server's: then, and only then, another one is tried.
-            match run(binaries, &folder, port, &password, &log) {
-                Ok(process) => return Ok(Self { process, binaries: binaries.clone(), port, password, log, folder }),
-                Err(_) if connect(port, Duration::from_millis(100)).is_ok() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        bail!("Redis found its port taken four times; see {}", log.display())
+        let server = Server { binaries: binaries.clone(), password: random_password(), options, folder };
+        let (port, process) = on_free_port(|port| server.run(port))?;
+        Ok(Self { process, server, port })
     }
 
     /// One server for the whole process, started by whoever asks first; ends with the process.
@@ -57,7 +73,7 @@ impl Redis {
 
     /// `redis://:password@127.0.0.1:port/0`
     pub fn url(&self) -> String {
-        format!("redis://:{}@127.0.0.1:{}/0", self.password, self.port)
+        format!("redis://:{}@127.0.0.1:{}/0", self.server.password, self.port)
     }
 
     /// The port on 127.0.0.1, the same after a restart.
@@ -75,7 +91,7 @@ impl Redis {
         &mut self.process
     }
 
-    /// A clean end; everything in it is gone.
+    /// A clean end; everything in it is gone, unless it is append-only.
     pub fn stop(&mut self) -> Result<()> {
         self.process.stop(Signal::TERM, STOP_DEADLINE).map(|_| ())
     }
@@ -85,12 +101,12 @@ impl Redis {
         self.process.kill().map(|_| ())
     }
 
-    /// Starts it again, empty, on the same port and with the same password.
+    /// Starts it again, empty unless it is append-only, on the same port and with the same password.
     pub fn restart(&mut self) -> Result<()> {
         if self.process.exited()?.is_none() {
             self.stop()?;
         }
-        self.process = run(&self.binaries, &self.folder, self.port, &self.password, &self.log)?;
+        self.process = self.server.run(self.port)?;
         Ok(())
     }
 
@@ -105,15 +121,29 @@ impl Redis {
     }
 }
 
-fn run(binaries: &Binaries, folder: &DataFolder, port: u16, password: &str, log: &Path) -> Result<Process> {
-    // A file, because arguments are public to everybody on the machine.
-    let settings = folder.path.join("redis.conf");
-    let text = format!("bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\n");
-    binaries.host.write_private(&settings, &text)?;
-    let tool = binaries.get(Kind::Redis)?;
-    let mut process = tool.launch("redis", &tool.program, &binaries.host, &folder.path).arg(&settings).start(log)?;
-    process.wait_until(READY_DEADLINE, || answers(port, password).is_ok_and(|ready| ready))?;
-    Ok(process)
+impl Server {
+    fn log(&self) -> PathBuf {
+        self.options.log.clone().unwrap_or_else(|| self.folder.path.join("log"))
+    }
+
+    fn run(&self, port: u16) -> Result<Process> {
+        let (password, data) = (&self.password, self.options.data.as_ref().unwrap_or(&self.folder.path));
+        let append_only = if self.options.append_only { "yes" } else { "no" };
+        // 0 is Redis' own word for no limit.
+        let max_memory = self.options.max_memory_bytes.unwrap_or(0);
+        let text = format!(
+            "bind 127.0.0.1\nport {port}\nrequirepass {password}\ndaemonize no\nsave \"\"\ndir \"{}\"\nappendonly {append_only}\n\
+             appendfsync everysec\nmaxmemory {max_memory}\nmaxmemory-policy noeviction\n",
+            data.display()
+        );
+        // A file, because arguments are public to everybody on the machine.
+        let settings = self.folder.path.join("redis.conf");
+        self.binaries.host.write_private(&settings, &text)?;
+        let launch = self.binaries.server(Kind::Redis, "redis")?.folder(&self.folder.path).arg(&settings);
+        let mut process = launch.start(&self.log())?;
+        process.wait_until(READY_DEADLINE, || answers(port, password).is_ok_and(|ready| ready))?;
+        Ok(process)
+    }
 }
 
 fn answers(port: u16, password: &str) -> std::io::Result<bool> {

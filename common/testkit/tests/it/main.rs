@@ -1,5 +1,6 @@
 //! Real servers, real processes: started, hurt, and looked for afterwards.
 
+mod faults;
 mod orphans;
 mod processes;
 mod servers;

@@ -1,6 +1,8 @@
 //! One child at a time: its log, its end, its refusal to end.
 
 use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use testkit::process::{Launch, Signal};
@@ -55,4 +57,39 @@ fn a_failing_command_is_an_error_with_its_output() {
     assert!(error.contains("said") && error.contains("complained") && error.contains('9'), "{error}");
     let missing = Launch::new("nothing", "/nowhere/at-all").output().unwrap_err().to_string();
     assert!(missing.contains("/nowhere/at-all"), "{missing}");
+}
+
+/// Serves one connection on descriptor 3, and complains when anything about it is not as systemd has it.
+const SERVES_DESCRIPTOR_3: &str = r"
+import os, socket
+assert os.environ['LISTEN_FDS'] == '1', os.environ
+assert os.environ['LISTEN_PID'] == str(os.getpid()), os.environ
+assert os.read(0, 1) == b'', 'the input is not empty'
+listener = socket.socket(fileno=3)
+connection, _ = listener.accept()
+connection.sendall(str(os.getpid()).encode())
+";
+
+#[test]
+fn a_listening_socket_is_handed_to_one_program_after_the_other() {
+    let Ok(python) = Launch::new("python", "python3").args(["-c", "import sys; print(sys.executable)"]).must_succeed() else {
+        eprintln!("skipped: no python3 here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let launch = Launch::new("a server", python.trim()).args(["-c", SERVES_DESCRIPTOR_3]).listener(listener);
+    for turn in ["first", "second"] {
+        // Nobody accepts yet, and still nobody is refused.
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        let mut server = launch.start(&folder.path().join(turn)).unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(server.wait(LONG).unwrap().map(|status| status.success()), Some(true), "{}", server.log_tail(20));
+        assert_eq!(said, server.pid().to_string());
+    }
+    drop(launch);
+    assert!(TcpStream::connect(address).is_err(), "the socket outlived its last holder");
 }

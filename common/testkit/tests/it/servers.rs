@@ -9,12 +9,15 @@ use testkit::servers::{Host, Kind, Lifetime, Postgres, Redis};
 
 use crate::{binaries, path};
 
-fn alive(pid: u32) -> bool {
+/// Longer than anything takes that works.
+pub const LONG: Duration = Duration::from_secs(10);
+
+pub fn alive(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// One command on a fresh connection; `None` when the server says nothing within `deadline`.
-fn ask_redis(redis: &Redis, command: &str, deadline: Duration) -> Option<String> {
+pub fn ask_redis(redis: &Redis, command: &str, deadline: Duration) -> Option<String> {
     let url = redis.url();
     let password = url.strip_prefix("redis://:")?.split('@').next()?;
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).ok()?;
@@ -26,7 +29,7 @@ fn ask_redis(redis: &Redis, command: &str, deadline: Duration) -> Option<String>
 }
 
 /// Runs SQL through psql, which lies beside the server.
-fn sql(postgres: &Postgres, statement: &str) -> String {
+pub fn sql(postgres: &Postgres, statement: &str) -> String {
     let program = binaries().program(Kind::Postgres).unwrap().with_file_name("psql");
     let output = Command::new(program).env("PGCONNECT_TIMEOUT", "2").args([&postgres.url(), "-XAtc", statement]).output().expect("psql");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

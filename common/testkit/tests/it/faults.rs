@@ -1,0 +1,3 @@
+//! What hurts on purpose: every tool shows its effect on a real server or socket.
+
+mod servers;
