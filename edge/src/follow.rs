@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::clock::Clock;
 use futures_util::TryStreamExt;
 use ops::health::Check;
-use storage::pg::changes::{self, ChangeKind};
+use storage::pg::changes::{self, ChangeKind, Position};
 use storage::pg::listener::Notice;
 use storage::pg::{api_keys, edges, products, stores};
 use storage::{Pg, StorageError};
@@ -42,8 +42,9 @@ pub struct Follower {
 impl Follower {
     /// Follows until `stop`.
     pub async fn run(self, mut notices: broadcast::Receiver<Notice>, stop: CancellationToken) -> Result<(), Infallible> {
+        let mut position = None;
         loop {
-            match self.catch_up().await {
+            match self.catch_up(&mut position).await {
                 Ok(()) => self.check.ok(),
                 Err(error) => {
                     tracing::debug!(%error, "the snapshot could not be brought up to date");
@@ -72,25 +73,28 @@ impl Follower {
         Ok(())
     }
 
-    async fn catch_up(&self) -> Result<(), StorageError> {
+    /// Reads on from `position`, or loads everything when that is not possible: at first, behind what is kept, and when the place was
+    /// never there, as after a restored backup.
+    async fn catch_up(&self, position: &mut Option<Position>) -> Result<(), StorageError> {
         let client = self.pg.client().await?;
-        let (newest, oldest) = changes::bounds(&**client).await?;
-        let applied = self.snapshot.applied_change_id();
-        // Behind what is kept, or ahead of it, as after a restored backup: the feed cannot tell what happened.
-        if applied < 0 || applied + 1 < oldest || newest < applied {
-            drop(client);
-            self.load().await?;
-        } else {
-            self.apply(&client, applied).await?;
-        }
+        let applied = match *position {
+            Some(position) => self.apply(&client, position).await?,
+            None => None,
+        };
+        drop(client);
+        *position = Some(match applied {
+            Some(position) => position,
+            None => self.load().await?,
+        });
         let client = self.pg.client().await?;
         edges::report(&**client, &self.edge_id, self.snapshot.applied_change_id()).await
     }
 
-    async fn apply(&self, client: &storage::pg::Client, mut applied: i64) -> Result<(), StorageError> {
+    /// Applies all changes after `position`. Returns where the feed ends, or `None` if it does not lead on from there.
+    async fn apply(&self, client: &storage::pg::Client, mut position: Position) -> Result<Option<Position>, StorageError> {
         loop {
             let now = self.clock.now();
-            let changes = changes::after(&***client, applied, CHANGES_MAX).await?;
+            let Some(changes) = changes::after(&***client, position, CHANGES_MAX).await? else { return Ok(None) };
             let kind = |kind| changes.iter().filter(|change| change.kind == kind).map(|change| change.subject_id).collect::<BTreeSet<_>>();
             for id in kind(ChangeKind::Store) {
                 if let Some(store) = stores::get(&***client, id).await? {
@@ -107,20 +111,20 @@ impl Follower {
                     None => self.snapshot.revoke(&[id]),
                 }
             }
-            applied = changes.last().map_or(applied, |change| change.id);
-            self.snapshot.confirm(applied, now);
+            position = changes.last().map_or(position, |change| change.position);
+            self.snapshot.confirm(position.id, now);
             if changes.len() < CHANGES_MAX as usize {
-                return Ok(());
+                return Ok(Some(position));
             }
         }
     }
 
-    /// Loads everything, as it stood at one moment.
-    async fn load(&self) -> Result<(), StorageError> {
+    /// Loads everything, as it stood at one moment. Returns where the feed ended then.
+    async fn load(&self) -> Result<Position, StorageError> {
         let mut client = self.pg.client().await?;
         let now = self.clock.now();
         let tx = storage::pg::snapshot_transaction(&mut client).await?;
-        let (newest, _) = changes::bounds(&*tx).await?;
+        let end = changes::end(&*tx).await?;
         let generation = self.snapshot.begin_loading();
         let mut seen = HashMap::new();
         for store in stores::list(&*tx).await? {
@@ -139,10 +143,10 @@ impl Follower {
             self.snapshot.put_key(&row);
         }
         self.snapshot.end_loading(generation, &seen);
-        self.snapshot.confirm(newest, now);
+        self.snapshot.confirm(end.id, now);
         let (keys, stores) = self.snapshot.len();
-        tracing::info!(keys, stores, change = newest, "loaded the snapshot");
-        Ok(())
+        tracing::info!(keys, stores, change = end.id, "loaded the snapshot");
+        Ok(end)
     }
 
     /// Takes this edge out of the list of those who follow, so that nobody waits for it.

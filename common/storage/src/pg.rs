@@ -2,16 +2,19 @@
 //! callers are told at once instead of after a time-out.
 
 pub mod api_keys;
+pub mod audit;
 pub mod changes;
 pub mod dead_letters;
 pub mod edges;
 pub mod events;
+pub mod held_license_keys;
 pub mod license_keys;
 pub mod listener;
 pub mod migrations;
 pub mod order_items;
 pub mod orders;
 pub mod products;
+pub mod retention;
 pub mod rewrap;
 pub mod stores;
 pub mod usage;

@@ -41,12 +41,21 @@ impl ChangeKind {
 /// One row of the feed.
 #[derive(Debug, Clone, Copy)]
 pub struct Change {
-    /// Ids commit in order: whoever has seen this one has seen all before it.
-    pub id: i64,
+    /// Where a reader stands that has applied this one.
+    pub position: Position,
     /// What changed.
     pub kind: ChangeKind,
     /// The row's id in its own table.
     pub subject_id: i64,
+}
+
+/// How far a reader has come. The time tells a change from another one of the same id: a restored database gives ids again that it had
+/// given before, and a reader who goes by the id alone would take the new changes for those it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The last change that is known; 0 when there was none yet. Ids commit in order: whoever has seen this one has seen all before it.
+    pub id: i64,
+    recorded_at: Option<SystemTime>,
 }
 
 /// Any number, as long as nobody else takes it.
@@ -66,17 +75,28 @@ pub async fn record(tx: &impl GenericClient, kind: ChangeKind, subject_id: i64) 
     Ok(row.get(0))
 }
 
-/// The changes after `after`, oldest first, at most `limit`.
-pub async fn after(client: &impl GenericClient, after: i64, limit: i64) -> Result<Vec<Change>, StorageError> {
-    let rows = client.query("select id, kind, subject_id from changes where id > $1 order by id limit $2", &[&after, &limit]).await?;
-    rows.iter().map(|row| Ok(Change { id: row.get(0), kind: ChangeKind::parse(row.get(1))?, subject_id: row.get(2) })).collect()
+/// Where the feed ends just now.
+pub async fn end(client: &impl GenericClient) -> Result<Position, StorageError> {
+    let newest = client.query_opt("select id, created_at from changes order by id desc limit 1", &[]).await?;
+    Ok(newest.map_or(Position { id: 0, recorded_at: None }, |row| Position { id: row.get(0), recorded_at: Some(row.get(1)) }))
 }
 
-/// The newest change's id, and the oldest that is still kept; 0 and 0 when there was none yet. A reader that has applied less than
-/// the oldest minus one has missed something and must load everything again.
-pub async fn bounds(client: &impl GenericClient) -> Result<(i64, i64), StorageError> {
-    let row = client.query_one("select coalesce(max(id), 0), coalesce(min(id), 0) from changes", &[]).await?;
-    Ok((row.get(0), row.get(1)))
+/// The changes after `position`, oldest first, at most `limit`. `None` when the feed cannot tell, and the reader must load everything
+/// anew: the change it stands on was pruned, and perhaps others behind it; or it never happened, because the database was restored.
+pub async fn after(client: &impl GenericClient, position: Position, limit: i64) -> Result<Option<Vec<Change>>, StorageError> {
+    // The reader's own place and what follows it in one statement, so that nothing can be pruned between two looks.
+    let sql = "select id, created_at, kind, subject_id from changes where id >= $1 order by id limit 1 + $2::bigint";
+    let mut changes = Vec::new();
+    for row in client.query(sql, &[&position.id, &limit]).await? {
+        let position = Position { id: row.get(0), recorded_at: Some(row.get(1)) };
+        changes.push(Change { position, kind: ChangeKind::parse(row.get(2))?, subject_id: row.get(3) });
+    }
+    let place = changes.first().map(|change| change.position);
+    if place == Some(position) {
+        changes.remove(0);
+        return Ok(Some(changes));
+    }
+    Ok((place.is_none() && position.id == 0).then_some(changes))
 }
 
 /// When a change was recorded, by the database's clock, as long as it is kept.

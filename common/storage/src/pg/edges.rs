@@ -41,8 +41,8 @@ pub async fn alive(client: &impl GenericClient, seen_within_s: f64) -> Result<Ve
     Ok(rows.iter().map(|row| Edge { id: row.get(0), applied_change_id: row.get(1), applied_at: row.get(2) }).collect())
 }
 
-/// Forgets an edge that stops in an orderly way, and those not heard of for a day.
+/// Forgets an edge that stops in an orderly way. One that does not is pruned.
 pub async fn remove(client: &impl GenericClient, id: &str) -> Result<(), StorageError> {
-    client.execute("delete from edges where id = $1 or seen_at < now() - interval '1 day'", &[&id]).await?;
+    client.execute("delete from edges where id = $1", &[&id]).await?;
     Ok(())
 }

@@ -15,6 +15,8 @@ use super::StorageError;
 pub enum Shelf {
     /// In stock.
     Free,
+    /// Out of the sale.
+    Held,
     /// In orders.
     Sold,
 }
@@ -39,6 +41,10 @@ pub async fn licenses(client: &impl GenericClient, shelf: Shelf, after: Uuid, li
     let sql = match shelf {
         Shelf::Free => {
             "select k.id, p.store_id, k.product_id, k.live, k.sealed from license_keys k join products p on p.id = k.product_id
+             where k.id > $1 order by k.id limit $2"
+        }
+        Shelf::Held => {
+            "select k.id, p.store_id, k.product_id, k.live, k.sealed from held_license_keys k join products p on p.id = k.product_id
              where k.id > $1 order by k.id limit $2"
         }
         Shelf::Sold => {
@@ -75,6 +81,11 @@ pub async fn replace_licenses(client: &impl GenericClient, shelf: Shelf, reseale
         Shelf::Free => {
             "with held as materialized (select id from license_keys where id = any($1) for update skip locked)
              update license_keys k set sealed = new.after from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
+             where k.id = new.id and k.sealed = new.before and k.id in (select id from held)"
+        }
+        Shelf::Held => {
+            "with held as materialized (select id from held_license_keys where id = any($1) for update skip locked)
+             update held_license_keys k set sealed = new.after from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
              where k.id = new.id and k.sealed = new.before and k.id in (select id from held)"
         }
         Shelf::Sold => {
@@ -182,7 +193,8 @@ pub async fn sealed_by_secret(client: &impl GenericClient) -> Result<Vec<(String
     let rows = client
         .query(
             "select encode(substring(sealed from 3 for get_byte(sealed, 1)), 'escape'), count(*)
-             from (select sealed from license_keys union all select sealed from order_keys union all
+             from (select sealed from license_keys union all select sealed from held_license_keys union all
+                   select sealed from order_keys union all
                    select sealed_request from orders where sealed_request is not null union all
                    select sealed from dead_letters where case when length(sealed) > 2 then get_byte(sealed, 0) = 1 else false end) every
              group by 1 order by 1",

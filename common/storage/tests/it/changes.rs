@@ -9,7 +9,7 @@ use common::mode::Mode;
 use common::money::Currency;
 use storage::Pg;
 use storage::pg::api_keys::{self, NewApiKey, Quotas};
-use storage::pg::changes::{self, Change, ChangeKind};
+use storage::pg::changes::{self, ChangeKind, Position};
 use storage::pg::listener::{self, Notice};
 use storage::pg::products::{self, Product, Source};
 use storage::pg::stores;
@@ -79,14 +79,14 @@ async fn slow_change(pg: &Pg, store_id: i64, commit: bool) -> usize {
 }
 
 /// Follows the feed until it is told that all is written, and to its end.
-async fn follow(pg: Pg, all_written: Arc<AtomicBool>) -> Vec<i64> {
+async fn follow(pg: Pg, mut last: Position, all_written: Arc<AtomicBool>) -> Vec<i64> {
     let client = pg.client().await.unwrap();
-    let (mut seen, mut last) = (Vec::new(), 0);
+    let mut seen = Vec::new();
     loop {
         let end = all_written.load(Ordering::Acquire);
-        let new: Vec<Change> = changes::after(&**client, last, 100).await.unwrap();
-        seen.extend(new.iter().map(|change| change.id));
-        last = seen.last().copied().unwrap_or(0);
+        let new = changes::after(&**client, last, 100).await.unwrap().expect("a feed that leads on");
+        seen.extend(new.iter().map(|change| change.position.id));
+        last = new.last().map_or(last, |change| change.position);
         if end && new.is_empty() {
             return seen;
         }
@@ -99,7 +99,8 @@ async fn a_follower_sees_every_change_once_and_in_order() {
     let (writing, following) = (patient(&database), patient(&database));
     let store_id = stores::create(&writing, "shop", "Shop", true).await.unwrap().id;
     let all_written = Arc::new(AtomicBool::new(false));
-    let followers: Vec<_> = (0..2).map(|_| tokio::spawn(follow(following.clone(), all_written.clone()))).collect();
+    let first = changes::end(&**writing.client().await.unwrap()).await.unwrap();
+    let followers: Vec<_> = (0..2).map(|_| tokio::spawn(follow(following.clone(), first, all_written.clone()))).collect();
     let writers: Vec<_> = (0..16).map(|writer| tokio::spawn(write(writing.clone(), store_id, writer))).collect();
     let mut written = 1;
     for writer in writers {
@@ -112,16 +113,17 @@ async fn a_follower_sees_every_change_once_and_in_order() {
     let all: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
     assert!(all.len() == written && written > 500, "{} rows of {written}", all.len());
     for follower in followers {
-        assert_eq!(soon("a follower", follower).await.unwrap(), all);
+        assert_eq!(soon("a follower", follower).await.unwrap(), all[1..]);
     }
-    assert_eq!(changes::bounds(&**client).await.unwrap(), (all[all.len() - 1], all[0]));
+    assert_eq!((first.id, changes::end(&**client).await.unwrap().id), (all[0], all[all.len() - 1]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_wakes_the_listeners_and_says_what_it_was() {
     let database = Database::new().await.unwrap();
     let pg = patient(&database);
-    assert_eq!(changes::bounds(&**pg.client().await.unwrap()).await.unwrap(), (0, 0));
+    let nothing = changes::end(&**pg.client().await.unwrap()).await.unwrap();
+    assert!(nothing.id == 0 && changes::after(&**pg.client().await.unwrap(), nothing, 1).await.unwrap().is_some_and(|all| all.is_empty()));
     let (sender, mut notices) = broadcast::channel(1_000);
     let listening = pg.clone();
     let _listener = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
@@ -131,6 +133,7 @@ async fn every_change_wakes_the_listeners_and_says_what_it_was() {
     assert!(matches!(soon("the connection", notices.recv()).await.unwrap(), Notice::Connected));
 
     let store_id = stores::create(&pg, "shop", "Shop", true).await.unwrap().id;
+    let first = changes::end(&**pg.client().await.unwrap()).await.unwrap();
     let key = new_key(&pg, store_id).await;
     let product = new_product(&pg, store_id, "SKU").await;
     products::set_prices(&pg, &product, &[(Currency::parse("EUR").unwrap(), 1)]).await.unwrap();
@@ -142,19 +145,51 @@ async fn every_change_wakes_the_listeners_and_says_what_it_was() {
     }
 
     let client = pg.client().await.unwrap();
-    let all = changes::after(&**client, 0, 100).await.unwrap();
+    let after = async |position, limit| changes::after(&**client, position, limit).await.unwrap();
+    let all = after(first, 100).await.unwrap();
+    let all_positions: Vec<Position> = all.iter().map(|change| change.position).collect();
     let said: Vec<(ChangeKind, i64)> = all.iter().map(|change| (change.kind, change.subject_id)).collect();
-    let (store, catalogue) = ((ChangeKind::Store, store_id), (ChangeKind::Catalogue, store_id));
+    let catalogue = (ChangeKind::Catalogue, store_id);
     let api_key = |id| (ChangeKind::ApiKey, id);
-    assert_eq!(said, [store, api_key(key), catalogue, catalogue, api_key(key), api_key(rolled), api_key(rolled)]);
-    assert_eq!(all.last().map(|change| change.id), Some(revoked));
+    assert_eq!(said, [api_key(key), catalogue, catalogue, api_key(key), api_key(rolled), api_key(rolled)]);
+    let last = all.last().unwrap().position;
+    assert_eq!((last, last.id), (changes::end(&**client).await.unwrap(), revoked));
     assert!(changes::recorded_at(&**client, revoked).await.unwrap().is_some());
-    assert_eq!(changes::after(&**client, 0, 3).await.unwrap().len(), 3);
-    assert!(changes::after(&**client, revoked, 100).await.unwrap().is_empty());
+    assert_eq!(after(first, 3).await.unwrap().iter().map(|change| change.position).collect::<Vec<_>>(), all_positions[..3]);
+    assert!(after(last, 100).await.unwrap().is_empty());
     // What is not there leaves no trace.
     assert_eq!(api_keys::revoke(&pg, 999_999).await.unwrap(), None);
     assert_eq!(api_keys::roll(&pg, 999_999, "hint", "t1", rand::random(), 0.0).await.unwrap(), None);
     assert_eq!(api_keys::roll(&pg, rolled, "hint", "t1", rand::random(), 0.0).await.unwrap(), None, "revoked");
     assert!(!api_keys::set_quotas(&pg, 999_999, Quotas::default()).await.unwrap());
-    assert!(changes::after(&**client, revoked, 100).await.unwrap().is_empty());
+    assert!(after(last, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stands_where_the_feed_does_not_lead_on_is_told() {
+    let database = Database::new().await.unwrap();
+    let pg = patient(&database);
+    let client = pg.client().await.unwrap();
+    let nothing = changes::end(&**client).await.unwrap();
+    let store_id = stores::create(&pg, "shop", "Shop", true).await.unwrap().id;
+    assert!(changes::after(&**client, nothing, 100).await.unwrap().is_none(), "what came before the first row kept is unknown");
+    let mut positions = vec![changes::end(&**client).await.unwrap()];
+    for _ in 0..3 {
+        stores::set_licensing(&pg, store_id, true).await.unwrap();
+        positions.push(changes::end(&**client).await.unwrap());
+    }
+    let leads_on = async |position| changes::after(&**client, position, 100).await.unwrap().map(|changes| changes.len());
+    assert_eq!((leads_on(positions[0]).await, leads_on(positions[3]).await), (Some(3), Some(0)));
+
+    // Pruned behind its back.
+    client.execute("delete from changes where id <= $1", &[&positions[1].id]).await.unwrap();
+    assert_eq!([leads_on(positions[0]).await, leads_on(positions[1]).await, leads_on(positions[2]).await], [None, None, Some(1)]);
+
+    // Restored to a moment before the last change, after which the ids go on from there: the same id again, and not the same change.
+    client.execute("delete from changes where id = $1", &[&positions[3].id]).await.unwrap();
+    assert_eq!(leads_on(positions[3]).await, None, "ahead of the feed");
+    let again = "insert into changes (id, kind, subject_id) overriding system value values ($1, 'store', $2)";
+    client.execute(again, &[&positions[3].id, &store_id]).await.unwrap();
+    assert_eq!(changes::end(&**client).await.unwrap().id, positions[3].id);
+    assert_eq!((leads_on(positions[3]).await, leads_on(positions[2]).await), (None, Some(1)));
 }
