@@ -64,6 +64,8 @@ pub struct Edge {
     pub drain_delay: Duration,
     /// For open requests to end at a stop.
     pub drain_timeout: Duration,
+    /// For idle connections at a stop, until they are closed.
+    pub drain_idle: Duration,
     /// Addresses whose quotas are remembered at once.
     pub bucket_addresses_max: usize,
 }
@@ -105,6 +107,7 @@ impl Edge {
             waiters_max: from.number("waiters_max", 1..=1_000_000),
             drain_delay: from.millis("drain_delay_ms", 0..=600_000),
             drain_timeout: from.millis("drain_timeout_ms", 0..=600_000),
+            drain_idle: from.millis("drain_idle_ms", 0..=600_000),
             bucket_addresses_max: from.number("bucket_addresses_max", 1_000..=100_000_000),
         };
         edge.check(&mut from);
@@ -121,6 +124,8 @@ impl Edge {
         from.relate("uri_max_bytes", "must be less than", "head_max_bytes", fits);
         let before = self.fulfill_fallback < self.fulfill_deadline;
         from.relate("fulfill_fallback_ms", "must be less than", "fulfill_deadline_ms", before);
+        let fits = self.drain_idle <= self.drain_timeout;
+        from.relate("drain_idle_ms", "must not be more than", "drain_timeout_ms", fits);
     }
 }
 

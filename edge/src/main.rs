@@ -1,5 +1,6 @@
 //! The edge's command line.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use common::clock::SystemClock;
 use config::{EXIT_CONFIG, Settings};
+use edge::server::listener;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
         print!("{}", settings.redacted_toml());
         return ExitCode::SUCCESS;
     }
-    match serve(settings) {
+    match listener::inherited().and_then(|inherited| serve(settings, inherited)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("edge: {error:#}");
@@ -58,10 +60,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(settings: Settings) -> anyhow::Result<()> {
+fn serve(settings: Settings, inherited: Option<TcpListener>) -> anyhow::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if settings.edge.threads > 0 {
         runtime.worker_threads(settings.edge.threads);
     }
-    runtime.enable_all().build()?.block_on(edge::runner::run(settings, Arc::new(SystemClock::new())))
+    runtime.enable_all().build()?.block_on(edge::runner::run(settings, inherited, Arc::new(SystemClock::new())))
 }

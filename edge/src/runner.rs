@@ -25,7 +25,6 @@ use storage::pg::{changes, orders};
 use storage::queue::{Producer, QueueName};
 use storage::replies::Inbox;
 use storage::{Pg, redis};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -39,6 +38,7 @@ use crate::metrics::EdgeMetrics;
 use crate::quotas::Quotas;
 use crate::router::Router;
 use crate::server::guarded::Deadlines;
+use crate::server::listener::Listener;
 use crate::server::{Server, ServerKnobs, tls};
 use crate::snapshot::Snapshot;
 use crate::usage;
@@ -51,8 +51,8 @@ const WATCHER_PATIENCE: Duration = Duration::from_secs(2);
 const SNAPSHOT_CHECK: &str = "snapshot";
 const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs an edge until the process is asked to stop.
-pub async fn run(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
+/// Runs an edge until the process is asked to stop, on the listening socket that was handed over, or else on one of its own.
+pub async fn run(settings: Settings, inherited: Option<std::net::TcpListener>, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
     let format = if settings.log.format == LogFormat::Json { log::Format::Json } else { log::Format::Text };
     log::init(format, &settings.log.filter)?;
     let metrics = Metrics::new("edge", &[("version", env!("CARGO_PKG_VERSION"))])?;
@@ -64,7 +64,8 @@ pub async fn run(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<()
     health.check(SNAPSHOT_CHECK, Need::Required);
     let admin = AdminServer::start(settings.edge.admin_listen, metrics.clone(), health.clone())?;
 
-    let running = start(&settings, &metrics, &health, clock).await?;
+    let listener = Listener::open(inherited, settings.edge.listen).await?;
+    let running = start_on(listener, &settings, &metrics, &health, clock).await?;
     tracing::info!(listen = %running.address, admin = %admin.local_addr(), "edge started");
 
     asked_to_stop.cancelled().await;
@@ -104,14 +105,23 @@ fn report(drain: Drain) {
     }
 }
 
+/// [`start_on`] a socket of its own.
+pub async fn start(settings: &Settings, metrics: &Metrics, health: &Health, clock: Arc<dyn Clock>) -> anyhow::Result<Running> {
+    start_on(Listener::open(None, settings.edge.listen).await?, settings, metrics, health, clock).await
+}
+
 /// Starts everything an edge does on the current runtime. Connects in the background: neither Postgres nor Redis need be there yet, but
 /// no request is taken before the snapshot is loaded.
-pub async fn start(settings: &Settings, metrics: &Metrics, health: &Health, clock: Arc<dyn Clock>) -> anyhow::Result<Running> {
+pub async fn start_on(
+    listener: Listener,
+    settings: &Settings,
+    metrics: &Metrics,
+    health: &Health,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Running> {
     let edge_metrics = EdgeMetrics::register(metrics.registry()).context("registering metrics")?;
     let acceptor = settings.edge.tls.as_ref().map(tls::acceptor).transpose()?;
-    let listen = settings.edge.listen;
-    let listener = Arc::new(TcpListener::bind(listen).await.with_context(|| format!("edge.listen: cannot listen on {listen}"))?);
-    let address = listener.local_addr()?;
+    let address = listener.address();
 
     let support = Tasks::new(&CancellationToken::new(), metrics);
     let accept = Tasks::new(&CancellationToken::new(), metrics);
@@ -264,6 +274,7 @@ fn server_knobs(settings: &Settings) -> ServerKnobs {
             idle: edge.idle_timeout,
             write: edge.write_timeout,
         },
+        drain_idle: edge.drain_idle,
     }
 }
 

@@ -1,21 +1,27 @@
 //! Connections: accepted up to a bound, told apart as HTTP/1.1, HTTP/2 or TLS by their first bytes, served, and ended in an orderly way.
 //! Every wait on a client has a deadline; most of them are kept by [`guarded::Guarded`].
+//!
+//! At a stop nobody is cut off in the middle of a word: what waits to be accepted is accepted, every answer says that it is the last of its
+//! connection, and idle connections are left a while for requests that are on their way.
 
 pub mod guarded;
+pub mod listener;
 pub mod tls;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +32,10 @@ use crate::edge::Edge;
 use crate::metrics::EdgeMetrics;
 use crate::service;
 use guarded::{Activity, Deadlines, Guarded};
+use listener::Listener;
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client may take to answer HTTP/2's goodbye, once it has all of its answers.
-const GOODBYE: Duration = Duration::from_secs(2);
 /// How long to wait before accepting again when the system has no room.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -54,6 +59,8 @@ pub struct ServerKnobs {
     pub http2_streams_max: u32,
     /// How long to wait for a client to do something.
     pub deadlines: Deadlines,
+    /// How long idle connections are left open at a stop.
+    pub drain_idle: Duration,
 }
 
 /// Serves connections.
@@ -65,8 +72,12 @@ pub struct Server {
     room: Arc<Semaphore>,
     per_address: PerAddress,
     tracker: TaskTracker,
-    /// Cancelled when connections are to end after what they are doing.
-    drain: CancellationToken,
+    /// Cancelled when every answer is to be the last of its connection.
+    leaving: CancellationToken,
+    /// The same, for a look at every request.
+    is_leaving: Arc<AtomicBool>,
+    /// Cancelled some time later, when nobody who is idle is waited for any more.
+    let_go: CancellationToken,
 }
 
 impl Server {
@@ -74,13 +85,20 @@ impl Server {
     pub fn new(edge: Arc<Edge>, knobs: ServerKnobs, tls: Option<TlsAcceptor>) -> Self {
         let room = Arc::new(Semaphore::new(knobs.connections_max));
         let per_address = PerAddress::new(knobs.connections_per_address_max);
-        Self { edge, knobs: Arc::new(knobs), tls, room, per_address, tracker: TaskTracker::new(), drain: CancellationToken::new() }
+        let (leaving, is_leaving, let_go) = (CancellationToken::new(), Arc::default(), CancellationToken::new());
+        Self { edge, knobs: Arc::new(knobs), tls, room, per_address, tracker: TaskTracker::new(), leaving, is_leaving, let_go }
     }
 
-    /// Accepts connections until `stop`.
-    pub async fn accept(self, listener: Arc<TcpListener>, stop: CancellationToken) -> Result<(), Infallible> {
+    /// Accepts connections until `stop`, and then those that wait already.
+    pub async fn accept(self, listener: Listener, stop: CancellationToken) -> Result<(), Infallible> {
         loop {
-            let accepted = tokio::select! { accepted = listener.accept() => accepted, () = stop.cancelled() => return Ok(()) };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => {
+                    listener.waiting().into_iter().for_each(|(stream, peer)| self.admit(stream, peer));
+                    return Ok(());
+                }
+            };
             match accepted {
                 Ok((stream, peer)) => self.admit(stream, peer),
                 Err(error) => {
@@ -122,23 +140,30 @@ impl Server {
         let deadlines = self.knobs.deadlines;
         let Some(tls) = &self.tls else {
             let mut stream = stream;
-            let first = self.before_drain(deadlines.first_byte, first_bytes(&mut stream)).await?;
+            let first = match self.before_let_go(deadlines.first_byte, first_bytes(&mut stream)).await {
+                Ok(first) => first,
+                Err(reason) => {
+                    // Not dropped: something may be on its way, and would be answered by a reset.
+                    let _gone_anyway = Guarded::new(stream, Vec::new(), deadlines).shutdown().await;
+                    return Err(reason);
+                }
+            };
             return self.serve_http(Guarded::new(stream, first.bytes, deadlines), first.is_http2, peer).await;
         };
-        let stream = self.before_drain(deadlines.first_byte, tls.accept(stream)).await?;
+        let stream = self.before_let_go(deadlines.first_byte, tls.accept(stream)).await?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         self.serve_http(Guarded::new(stream, Vec::new(), deadlines), is_http2, peer).await
     }
 
-    /// A step at the beginning of a connection, which a drain need not wait for.
-    async fn before_drain<T>(&self, timeout: Duration, step: impl Future<Output = io::Result<T>>) -> Result<T, &'static str> {
+    /// A step at the beginning of a connection, which a drain waits for no longer than for the idle.
+    async fn before_let_go<T>(&self, timeout: Duration, step: impl Future<Output = io::Result<T>>) -> Result<T, &'static str> {
         tokio::select! {
             done = tokio::time::timeout(timeout, step) => match done {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(_)) => Err("handshake"),
                 Err(_) => Err("first_byte_timeout"),
             },
-            () = self.drain.cancelled() => Err("drained"),
+            () = self.let_go.cancelled() => Err("drained"),
         }
     }
 
@@ -148,11 +173,15 @@ impl Server {
     {
         let activity = stream.activity(is_http2);
         let service = service_fn({
-            let (edge, activity) = (self.edge.clone(), activity.clone());
+            let (edge, activity, is_leaving) = (self.edge.clone(), activity.clone(), self.is_leaving.clone());
             move |request| {
-                let (edge, working) = (edge.clone(), Activity::begin(&activity));
+                let (edge, working, is_leaving) = (edge.clone(), Activity::begin(&activity), is_leaving.clone());
                 async move {
-                    let response = service::serve(edge, peer, request).await;
+                    let mut response = service::serve(edge, peer, request).await;
+                    // HTTP/2 says it with a frame, once for the connection.
+                    if !is_http2 && is_leaving.load(Ordering::Acquire) {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
                     drop(working);
                     Ok::<_, Infallible>(response)
                 }
@@ -171,12 +200,13 @@ impl Server {
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             tokio::select! {
                 served = connection.as_mut() => served,
-                () = self.drain.cancelled() => {
+                () = self.leaving.cancelled() => {
+                    // Streams are taken until the client has answered that it knows, so none that it opened before is lost.
                     connection.as_mut().graceful_shutdown();
-                    // The goodbye ends with an answer of the client's. One that never comes is not waited for.
+                    // An answer that never comes is not waited for.
                     tokio::select! {
                         served = connection => served,
-                        () = activity.rested(GOODBYE) => Ok(()),
+                        () = activity.rested(knobs.drain_idle) => Ok(()),
                     }
                 }
             }
@@ -188,8 +218,9 @@ impl Server {
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             tokio::select! {
                 served = connection.as_mut() => served,
-                () = self.drain.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
+                () = self.let_go.cancelled() => {
+                    // Not hyper's own shutdown: that would also end a connection whose next request is half read.
+                    activity.let_go();
                     connection.await
                 }
             }
@@ -207,9 +238,16 @@ impl Server {
 
     /// Ends all connections after what they are doing. `false` when some were still busy after `timeout`.
     pub async fn drain(&self, timeout: Duration) -> bool {
-        self.drain.cancel();
+        self.is_leaving.store(true, Ordering::Release);
+        self.leaving.cancel();
         self.tracker.close();
-        tokio::time::timeout(timeout, self.tracker.wait()).await.is_ok()
+        let ended = async {
+            if tokio::time::timeout(self.knobs.drain_idle, self.tracker.wait()).await.is_err() {
+                self.let_go.cancel();
+                self.tracker.wait().await;
+            }
+        };
+        tokio::time::timeout(timeout, ended).await.is_ok()
     }
 }
 

@@ -1,11 +1,14 @@
 //! A connection with deadlines on everything a client can keep us waiting for: the next request, the rest of a head, and taking what we
 //! write. While a request is being worked on the clock stands still; its body has a deadline of its own.
+//!
+//! It is closed as TCP wants it: our side first, then what the client still sends is read and thrown away until it closes too. Closed at
+//! once, with something unread, the connection would be reset, and the client could lose the answer that it has not read yet.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +16,10 @@ use tokio::time::{Instant, Sleep};
 
 /// How often [`Activity::rested`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the client may take to close its side after ours.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of what it still sends is read meanwhile.
+const LINGER_MAX_BYTES: usize = 1 << 20;
 
 /// How long to wait for a client.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +44,7 @@ pub struct Activity {
     /// On HTTP/2 bytes may come without a request beginning: a ping is no head.
     is_http2: AtomicBool,
     timed_out: AtomicBool,
+    let_go: AtomicBool,
 }
 
 impl Activity {
@@ -49,6 +57,12 @@ impl Activity {
     /// Whether the connection was ended because its client was too slow.
     pub fn timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// From now on the connection ends by itself when it is idle, as if its client had closed it. Whoever drives the connection must look
+    /// at it once more after this.
+    pub fn let_go(&self) {
+        self.let_go.store(true, Ordering::Release);
     }
 
     /// Waits until no request has been worked on for `how_long`, counted from now at the earliest.
@@ -85,6 +99,10 @@ pub struct Guarded<S> {
     head_since: Option<Instant>,
     /// When the client last took something, while we have something for it.
     write_since: Option<Instant>,
+    /// Something was written and may not be out yet.
+    unflushed: bool,
+    /// Our side is closed; what of the client's was read since, in bytes.
+    lingering: Option<(Instant, usize)>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
 }
@@ -99,11 +117,14 @@ impl<S> Guarded<S> {
             idle_since_ns: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
         };
         let head_since = (!first.is_empty()).then_some(now);
         let timer = || Box::pin(tokio::time::sleep_until(now + deadlines.idle));
         let (read_timer, write_timer) = (timer(), timer());
-        Self { stream, first, deadlines, activity: Arc::new(activity), head_since, write_since: None, read_timer, write_timer }
+        let activity = Arc::new(activity);
+        let (write_since, unflushed, lingering) = (None, false, None);
+        Self { stream, first, deadlines, activity, head_since, write_since, unflushed, lingering, read_timer, write_timer }
     }
 
     /// What the connection is doing; `is_http2` says how to read it.
@@ -117,11 +138,19 @@ impl<S> Guarded<S> {
         if self.activity.requests.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let idle_since = self.activity.idle_since();
-        match self.head_since {
-            Some(since) if since >= idle_since && !self.activity.is_http2.load(Ordering::Relaxed) => Some(since + self.deadlines.head),
-            _ => Some(idle_since + self.deadlines.idle),
-        }
+        Some(self.in_head_since().map_or_else(|| self.activity.idle_since() + self.deadlines.idle, |since| since + self.deadlines.head))
+    }
+
+    /// Since when a request's head is being read. Only where no request is being worked on.
+    fn in_head_since(&self) -> Option<Instant> {
+        let is_http2 = self.activity.is_http2.load(Ordering::Relaxed);
+        self.head_since.filter(|&since| since >= self.activity.idle_since() && !is_http2)
+    }
+
+    /// Whether the connection was let go and nothing is under way on it.
+    fn may_go(&self) -> bool {
+        let idle = || self.activity.requests.load(Ordering::Acquire) == 0 && self.in_head_since().is_none() && !self.unflushed;
+        self.activity.let_go.load(Ordering::Acquire) && idle()
     }
 
     fn give_up(&self) -> io::Error {
@@ -177,6 +206,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             return Poll::Ready(read);
         }
+        if this.may_go() {
+            return Poll::Ready(Ok(()));
+        }
         match this.read_deadline() {
             Some(deadline) => match poll_timer(&mut this.read_timer, deadline, cx) {
                 // The deadline may have moved since the timer was set.
@@ -190,13 +222,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.after_write(cx, written)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.after_write(cx, written)
     }
@@ -207,12 +241,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.unflushed &= flushed.is_pending();
         self.await_next(cx);
         self.after_write(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.after_write(cx, shut)
+        if self.lingering.is_none() {
+            let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.after_write(cx, shut))?;
+            self.lingering = Some((Instant::now() + LINGER, 0));
+        }
+        self.poll_linger(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Waits until the client has closed its side as well, within bounds. Never fails: all that was to be said is said.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut waste = [0; 2_048];
+        while let Some((until, read)) = &mut self.lingering
+            && *read < LINGER_MAX_BYTES
+        {
+            let mut buf = ReadBuf::new(&mut waste);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => *read += buf.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending => return poll_timer(&mut self.read_timer, *until, cx).map(Ok),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
