@@ -6,6 +6,7 @@
 pub mod clock;
 #[cfg(feature = "database")]
 pub mod database;
+pub mod faults;
 #[cfg(feature = "database")]
 pub mod http;
 pub mod process;

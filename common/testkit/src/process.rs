@@ -3,6 +3,8 @@
 //! Every child is started through `setpriv`, which arranges for a signal when the parent dies, however it dies. Nothing here sleeps:
 //! waiting is `poll` on the child's own descriptor. This file must not know what the programs are.
 
+mod usage;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -19,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open};
 
+pub use self::usage::Usage;
 use crate::servers::Account;
 
 /// After SIGKILL the kernel needs a moment, never this long.

@@ -1,3 +1,4 @@
 //! What hurts on purpose: every tool shows its effect on a real server or socket.
 
+mod disk;
 mod servers;

@@ -30,10 +30,15 @@ pub fn ask_redis(redis: &Redis, command: &str, deadline: Duration) -> Option<Str
 
 /// Runs SQL through psql, which lies beside the server.
 pub fn sql(postgres: &Postgres, statement: &str) -> String {
-    let program = binaries().program(Kind::Postgres).unwrap().with_file_name("psql");
-    let output = Command::new(program).env("PGCONNECT_TIMEOUT", "2").args([&postgres.url(), "-XAtc", statement]).output().expect("psql");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    try_sql(postgres, statement).unwrap_or_else(|complaint| panic!("{complaint}"))
+}
+
+/// The same for what may fail; the complaint carries the SQLSTATE.
+pub fn try_sql(postgres: &Postgres, statement: &str) -> Result<String, String> {
+    let psql = binaries().tool(Kind::Postgres, "psql").unwrap().env("PGCONNECT_TIMEOUT", "2");
+    let output = psql.arg(postgres.url()).args(["-XAt", "-v", "VERBOSITY=verbose", "-c", statement]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 #[test]
