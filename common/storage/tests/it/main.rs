@@ -9,6 +9,7 @@ mod migrations;
 mod orders;
 mod queue;
 mod replies;
+mod retention;
 mod tls;
 
 use std::time::Duration;
