@@ -3,3 +3,4 @@
 //! Processes are hurt through [`crate::process`], servers through [`crate::servers`]. Nothing here knows what the system is or judges how it took it.
 
 pub mod disk;
+pub mod proxy;

@@ -30,7 +30,7 @@ impl Usage {
     }
 }
 
-/// The number of a line such as `VmRSS:	  1234 kB`.
+/// The number of a line such as `VmRSS: 1234 kB`.
 fn field(status: &str, name: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     value.split_whitespace().next()?.parse().ok()

@@ -1,4 +1,5 @@
 //! What hurts on purpose: every tool shows its effect on a real server or socket.
 
 mod disk;
+mod proxy;
 mod servers;
