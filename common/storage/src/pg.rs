@@ -2,6 +2,7 @@
 //! callers are told at once instead of after a time-out.
 
 pub mod api_keys;
+pub mod audit;
 pub mod changes;
 pub mod dead_letters;
 pub mod edges;

@@ -1,6 +1,7 @@
 //! Storage against real servers: shared ones where a test can have a corner of its own, private ones where it hurts them. One binary,
 //! so that it links once.
 
+mod audit;
 mod changes;
 mod errors;
 mod license_keys;
