@@ -4,6 +4,7 @@
 mod arguments;
 mod context;
 mod failure;
+mod held_stock;
 mod installation;
 mod key;
 mod key_file;

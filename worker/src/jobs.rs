@@ -3,3 +3,4 @@
 pub mod complete_orders;
 pub mod fulfill_order;
 pub mod observe;
+pub mod prune;

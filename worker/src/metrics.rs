@@ -25,6 +25,10 @@ ops::metrics! {
         pub orders_processing: IntGauge,
         /// Age in seconds of the oldest order in status processing.
         pub orders_processing_oldest_seconds: IntGauge,
+        /// Rows that were let go because of their age, by kind.
+        pub pruned_rows_total: IntCounterVec["kind"],
+        /// Unix time at which this worker last found that nothing old was left; 0 before.
+        pub prune_round_timestamp_seconds: IntGauge,
         /// Open connections to Postgres.
         pub postgres_connections: IntGauge,
         /// Callers waiting for a connection to Postgres.

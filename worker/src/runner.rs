@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::allocation::Allocator;
 use crate::fulfillment::Fulfillment;
 use crate::jobs::fulfill_order::FulfillOrder;
+use crate::jobs::prune::Pruner;
 use crate::jobs::{complete_orders, fulfill_order, observe};
 use crate::metrics::WorkerMetrics;
 
@@ -121,6 +122,13 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     work.spawn_supervised("complete_orders", Backoff::default(), move |stop| {
         complete_orders::run(sweep_pg.clone(), fulfillment.clone(), sweep_metrics.clone(), notices.subscribe(), interval, stop)
     });
+    let pruner = Pruner {
+        pg: pg.clone(),
+        settings: settings.retention.clone(),
+        clock: Arc::new(SystemClock::new()),
+        metrics: worker_metrics.clone(),
+    };
+    work.spawn_supervised("prune", Backoff::default(), move |stop| pruner.clone().run(stop));
     let producer = Producer::new(client, queue);
     watch.spawn_supervised("observe", Backoff::default(), move |stop| {
         observe::run(pg.clone(), producer.clone(), worker_metrics.clone(), stop)

@@ -1,7 +1,9 @@
 //! Files of license keys: one key a line, or CSV with the keys in its first column or in the one that its header calls `license_key` or
 //! `key`. Read line by line and never whole; a line that could be meant in two ways is refused, because a wrong key would be sold.
 
-use std::io::{self, BufRead, Read as _};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::Path;
 
 use common::license::LicenseKey;
 
@@ -47,6 +49,14 @@ enum Column {
     /// There is no header, and so there must be no other column.
     Only,
     Named(usize),
+}
+
+impl KeyFile<Box<dyn BufRead + Send>> {
+    /// Opens a file; `-` is standard input.
+    pub fn open(file: &Path) -> io::Result<Self> {
+        let stdin = file == Path::new("-");
+        Ok(Self::new(if stdin { Box::new(BufReader::new(io::stdin())) } else { Box::new(BufReader::new(File::open(file)?)) }))
+    }
 }
 
 impl<R: BufRead> KeyFile<R> {

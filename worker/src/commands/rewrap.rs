@@ -45,6 +45,7 @@ struct Tally {
 #[derive(Serialize)]
 struct Report {
     license_keys: Tally,
+    held_license_keys: Tally,
     order_keys: Tally,
     order_requests: Tally,
     dead_letters: Tally,
@@ -73,6 +74,7 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
         license_keys = rewrapper.licenses(Shelf::Free).await?;
         license_keys.rewrapped += rewrapped;
     }
+    let held_license_keys = rewrapper.licenses(Shelf::Held).await?;
     // After the stock: a key that was sold meanwhile is met here.
     let order_keys = rewrapper.licenses(Shelf::Sold).await?;
     let order_requests = rewrapper.order_requests().await?;
@@ -87,7 +89,16 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
     };
     let api_keys_by_pepper = api_keys::good_by_pepper(&**client).await?.into_iter().collect();
     drop(progress);
-    let report = Report { license_keys, order_keys, order_requests, dead_letters, digests_rewritten, hanging_on_older, api_keys_by_pepper };
+    let report = Report {
+        license_keys,
+        held_license_keys,
+        order_keys,
+        order_requests,
+        dead_letters,
+        digests_rewritten,
+        hanging_on_older,
+        api_keys_by_pepper,
+    };
     context.output.show(&report, || report.text(&secrets.api_key_pepper))?;
     match first_unreadable {
         Some(what) => Err(Failure::other(format!("not everything could be opened; what could not is left as it is, the first: {what}"))),
@@ -109,6 +120,7 @@ impl Report {
             format!("{what:<22} {seen:>9} seen, {rewrapped:>9} sealed anew, {unreadable:>9} unreadable\n")
         };
         let mut text = tally("license keys in stock", &self.license_keys);
+        text += &tally("license keys held", &self.held_license_keys);
         text += &tally("license keys in orders", &self.order_keys);
         text += &tally("order requests", &self.order_requests);
         text += &tally("dead letters", &self.dead_letters);
@@ -191,7 +203,11 @@ impl<'a> Rewrapper<'a> {
             let replaced = rewrap::replace_licenses(&*tx, shelf, &resealed).await?;
             tx.commit().await?;
             tally.replaced(replaced, resealed.len());
-            let place = if shelf == Shelf::Free { "in stock" } else { "in orders" };
+            let place = match shelf {
+                Shelf::Free => "in stock",
+                Shelf::Held => "held",
+                Shelf::Sold => "in orders",
+            };
             self.progress.say(&format!("license keys {place}: {} seen, {} sealed anew", tally.seen, tally.rewrapped));
         }
     }

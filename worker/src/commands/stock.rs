@@ -2,8 +2,6 @@
 //! how often and at the same time. A key is sealed before it is stored, and never repeated to anybody.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -13,6 +11,7 @@ use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey};
 use common::mode::Mode;
 use common::seal::Sealer;
 use serde::Serialize;
+use storage::pg::held_license_keys;
 use storage::pg::license_keys::{self, FreeKey, NewDigest};
 use storage::pg::products::{self, Product, Source};
 use storage::{Pg, StorageError};
@@ -22,7 +21,7 @@ use uuid::Uuid;
 use super::context::Context;
 use super::key_file::{FileError, KeyFile};
 use super::output::Progress;
-use super::{Failure, arguments};
+use super::{Failure, arguments, held_stock};
 
 /// Lines in one transaction.
 const CHUNK_LINES: usize = 5_000;
@@ -45,11 +44,42 @@ pub enum StockCommand {
         /// One key a line, or CSV with a header that calls a column license_key or key; - is standard input
         file: PathBuf,
     },
-    /// Show how many keys are left
+    /// Show how many keys are left, and how many are held
     Level {
         /// Whose
         #[arg(long, value_parser = arguments::slug)]
         store: String,
+    },
+    /// Take all keys in stock out of the sale, as after a restore: some of them may have been sold since that moment
+    #[command(group(clap::ArgGroup::new("which").required(true).args(["all", "store"])))]
+    Hold {
+        /// Of every store
+        #[arg(long)]
+        all: bool,
+        /// Of this store
+        #[arg(long, value_parser = arguments::slug)]
+        store: Option<String>,
+        /// Of this product alone
+        #[arg(long, value_parser = Sku::parse, requires = "store", conflicts_with = "all")]
+        sku: Option<Sku>,
+    },
+    /// Put held keys that are known to be unsold back into the stock
+    #[command(group(clap::ArgGroup::new("which").required(true).args(["all", "file"])))]
+    Release {
+        /// Whose
+        #[arg(long, value_parser = arguments::slug)]
+        store: String,
+        /// What they are keys for
+        #[arg(long, value_parser = Sku::parse)]
+        sku: Sku,
+        /// live or test
+        #[arg(long, default_value = "live")]
+        mode: Mode,
+        /// All that are held
+        #[arg(long)]
+        all: bool,
+        /// The keys to release, in the form that import reads; - is standard input
+        file: Option<PathBuf>,
     },
 }
 
@@ -58,6 +88,8 @@ impl StockCommand {
         match self {
             Self::Import { store, sku, mode, file } => import(context, &store, &sku, mode, &file).await,
             Self::Level { store } => level(context, &store).await,
+            Self::Hold { store, sku, .. } => held_stock::hold(context, store.as_deref(), sku.as_ref()).await,
+            Self::Release { store, sku, mode, file, .. } => held_stock::release(context, &store, &sku, mode, file.as_deref()).await,
         }
     }
 }
@@ -68,17 +100,23 @@ async fn level(context: &Context, slug: &str) -> Result<(), Failure> {
         sku: Sku,
         mode: Mode,
         free: i64,
+        held: i64,
     }
     let store = context.store(slug).await?;
     let client = context.client().await?;
     let products = products::of_store(&**client, store.id).await?;
-    let counts = license_keys::levels(&**client, store.id).await?;
-    let free = |product: &Product, mode| counts.iter().find(|&&(id, of, _)| (id, of) == (product.id, mode)).map_or(0, |&(.., free)| free);
+    let free = license_keys::levels(&**client, store.id).await?;
+    let held = held_license_keys::levels(&**client, store.id).await?;
     let pooled = products.iter().map(|(product, _)| product).filter(|product| product.source == Source::Pool);
-    let levels: Vec<Level> = pooled
-        .flat_map(|product| [Mode::Live, Mode::Test].map(|mode| Level { sku: product.sku.clone(), mode, free: free(product, mode) }))
-        .collect();
-    context.output.list(&levels, ["SKU", "MODE", "FREE"], |level| [level.sku.to_string(), level.mode.to_string(), level.free.to_string()])
+    let level = |product: &Product, mode| {
+        let count =
+            |of: &[(i64, Mode, i64)]| of.iter().find(|&&(id, of, _)| (id, of) == (product.id, mode)).map_or(0, |&(.., count)| count);
+        Level { sku: product.sku.clone(), mode, free: count(&free), held: count(&held) }
+    };
+    let levels: Vec<Level> = pooled.flat_map(|product| [Mode::Live, Mode::Test].map(|mode| level(product, mode))).collect();
+    context.output.list(&levels, ["SKU", "MODE", "FREE", "HELD"], |level| {
+        [level.sku.to_string(), level.mode.to_string(), level.free.to_string(), level.held.to_string()]
+    })
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -104,11 +142,17 @@ impl Report {
     }
 }
 
-async fn import(context: &Context, slug: &str, sku: &Sku, mode: Mode, file: &Path) -> Result<(), Failure> {
+/// A product that has a stock.
+pub async fn pooled(context: &Context, slug: &str, sku: &Sku) -> Result<Product, Failure> {
     let product = context.product(&context.store(slug).await?, sku.as_str()).await?;
     if product.source != Source::Pool {
         return Err(Failure::other(format!("the keys of {sku} are generated when sold: only products with --source pool have a stock")));
     }
+    Ok(product)
+}
+
+async fn import(context: &Context, slug: &str, sku: &Sku, mode: Mode, file: &Path) -> Result<(), Failure> {
+    let product = pooled(context, slug, sku).await?;
     let (mut chunks, reading) = read_in_background(file)?;
     let importer = Importer::new(context, product, mode);
     let progress = Progress::new();
@@ -138,14 +182,10 @@ type Chunks = mpsc::Receiver<Result<Chunk, FileError>>;
 
 /// Reads on a thread of its own, one chunk ahead. The channel closes after the last chunk or the first error.
 fn read_in_background(file: &Path) -> Result<(Chunks, thread::JoinHandle<()>), Failure> {
-    let input: Box<dyn BufRead + Send> = if file == Path::new("-") {
-        Box::new(BufReader::new(io::stdin()))
-    } else {
-        Box::new(BufReader::new(File::open(file).map_err(|error| Failure::other(format!("{}: {error}", file.display())))?))
-    };
+    let entries = KeyFile::open(file).map_err(|error| Failure::other(format!("{}: {error}", file.display())))?;
     let (sender, chunks) = mpsc::channel(1);
     let reading = thread::Builder::new().name("key file".into()).spawn(move || {
-        let mut entries = KeyFile::new(input).peekable();
+        let mut entries = entries.peekable();
         while entries.peek().is_some() {
             let chunk = entries.by_ref().take(CHUNK_LINES).try_fold(Chunk::default(), |mut chunk, entry| {
                 let entry = entry?;

@@ -1,6 +1,7 @@
 //! The operator's commands, each run as the binary it is. What a command says, what it stores, and how it ends.
 
 mod catalogue;
+mod held_stock;
 mod import;
 mod installation;
 mod keys;

@@ -1,3 +1,4 @@
 //! The worker from outside: the real binary and real servers. One test binary, so that it links once.
 
 mod commands;
+mod prune;

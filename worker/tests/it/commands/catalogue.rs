@@ -58,7 +58,11 @@ async fn stock_levels_tell_modes_apart() {
     assert_eq!(installation.run_with(&import, "A\nB\n").code, 0);
     assert_eq!(installation.run_with(&[&import[..], &["--mode", "test"]].concat(), "A\n").code, 0, "each mode has a stock of its own");
     let levels = installation.json(&["stock", "level", "--store", "demo"]);
-    assert_eq!(levels, json!([{"sku": "POOL", "mode": "live", "free": 2}, {"sku": "POOL", "mode": "test", "free": 1}]));
+    let expected = json!([
+        {"sku": "POOL", "mode": "live", "free": 2, "held": 0},
+        {"sku": "POOL", "mode": "test", "free": 1, "held": 0},
+    ]);
+    assert_eq!(levels, expected);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use common::license::{self, LicenseDigester};
 use common::mode::Mode;
 use common::seal::Sealer;
 use serde_json::json;
+use storage::pg::held_license_keys;
 use storage::pg::license_keys::{self, Busy, Need};
 use storage::pg::rewrap::{self, Shelf};
 use storage::pg::{dead_letters, orders, stores};
@@ -84,13 +85,15 @@ impl Installation {
         let job = self.sealer("job").seal(JOB_PLACE, b"job");
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", &job).await.unwrap();
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
+        let pool: i64 = client.query_one("select id from products where sku = 'POOL'", &[]).await.unwrap().get(0);
+        assert_eq!(held_license_keys::hold(&**client, pool, Mode::Live, 1).await.unwrap(), 1);
     }
 
     /// Everything that is sealed, opened with the configured secrets.
     async fn opened(&self) -> Vec<String> {
         let client = self.pg.client().await.unwrap();
         let mut opened = Vec::new();
-        for shelf in [Shelf::Free, Shelf::Sold] {
+        for shelf in [Shelf::Free, Shelf::Held, Shelf::Sold] {
             for key in rewrap::licenses(&**client, shelf, Uuid::nil(), 100).await.unwrap() {
                 let place = license::place(key.store_id, key.product_id, key.id);
                 opened.push(self.sealer("license").open(&place, &key.sealed).unwrap().to_vec());
@@ -117,7 +120,8 @@ async fn afterwards_the_old_secrets_can_be_taken_away() {
     let rotating = old.rotating();
     let report = rotating.json(&["secrets", "rewrap"]);
     let tally = |seen: u64, rewrapped: u64, unreadable: u64| json!({"seen": seen, "rewrapped": rewrapped, "unreadable": unreadable});
-    assert_eq!((&report["license_keys"], &report["order_keys"]), (&tally(2, 2, 0), &tally(2, 2, 0)));
+    assert_eq!((&report["license_keys"], &report["held_license_keys"]), (&tally(1, 1, 0), &tally(1, 1, 0)));
+    assert_eq!(report["order_keys"], tally(2, 2, 0));
     assert_eq!((&report["order_requests"], &report["dead_letters"]), (&tally(1, 1, 0), &tally(3, 2, 1)));
     assert_eq!(report["digests_rewritten"], 4);
     assert_eq!(report["hanging_on_older"], json!({"sealing": {"t1": 0}, "license_digest": {"t1": 0}}));
@@ -127,11 +131,12 @@ async fn afterwards_the_old_secrets_can_be_taken_away() {
     assert_eq!(new.opened().await, before);
     assert_eq!(before.len(), 7);
     let known = new.import_stock();
-    assert_eq!((&known["new"], &known["duplicate"]), (&json!(0), &json!(3)), "sold and free keys are still known");
+    assert_eq!((&known["new"], &known["duplicate"]), (&json!(0), &json!(3)), "sold, held and free keys are still known");
     assert_eq!(old.count("select count(*) from license_digests").await, 4);
 
     let again = rotating.json(&["secrets", "rewrap"]);
-    assert_eq!((&again["license_keys"], &again["order_keys"]), (&tally(2, 0, 0), &tally(2, 0, 0)));
+    assert_eq!((&again["license_keys"], &again["held_license_keys"]), (&tally(1, 0, 0), &tally(1, 0, 0)));
+    assert_eq!(again["order_keys"], tally(2, 0, 0));
     assert_eq!(again["digests_rewritten"], 0);
     let text = rotating.run(&["secrets", "rewrap"]).stdout;
     assert!(text.contains("secrets.sealing: nothing hangs on \"t1\" any more"), "{text}");
@@ -148,7 +153,8 @@ async fn what_cannot_be_opened_is_told_and_left_as_it_is() {
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains("license key ") && ended.stderr.contains("secret \"t1\", which is not configured"), "{ended:?}");
     let report = ended.value();
-    assert_eq!((&report["license_keys"]["unreadable"], &report["order_keys"]["unreadable"]), (&json!(2), &json!(2)));
+    assert_eq!((&report["license_keys"]["unreadable"], &report["held_license_keys"]["unreadable"]), (&json!(1), &json!(1)));
+    assert_eq!(report["order_keys"]["unreadable"], 2);
     assert_eq!(report["hanging_on_older"], json!({"sealing": {"t1": 7}, "license_digest": {"t1": 4}}));
     assert_eq!((old.everything_stored().await, old.opened().await), (stored, before));
 }
