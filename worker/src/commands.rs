@@ -2,6 +2,7 @@
 //! what came of it to standard output and everything else to standard error, and ends with a code that [`Failure`] lists.
 
 mod arguments;
+mod audit;
 mod context;
 mod failure;
 mod held_stock;
@@ -66,6 +67,12 @@ enum Command {
     /// API keys' own limits
     #[command(subcommand)]
     Limit(limit::LimitCommand),
+    /// Check by the data itself that everything holds that must always hold; changes nothing
+    Audit {
+        /// All work is done, after a drain: an order that waits is a violation too
+        #[arg(long)]
+        at_rest: bool,
+    },
     /// The secrets that hash, sign, seal and digest
     #[command(subcommand)]
     Secrets(secrets::SecretsCommand),
@@ -82,6 +89,7 @@ impl CommandLine {
         ops::log::init(ops::log::Format::Text, "warn").map_err(|error| Failure::other(error.to_string()))?;
         let context = async || Context::open(settings()?, output).await;
         match self.command {
+Stock(command) =>::            Command::Audit { at_rest } => audit::run(&context().await?, at_rest).await,
             Command::Run => Ok(()),
             Command::Version => installation::version(output),
             Command::CheckConfig => installation::check_config(&settings()?, output),

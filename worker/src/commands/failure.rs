@@ -8,11 +8,12 @@ const OTHER: u8 = 1;
 const USAGE: u8 = 2;
 const EXISTS: u8 = 9;
 const LAGGING: u8 = 10;
+const VIOLATED: u8 = 11;
 /// `EX_TEMPFAIL` of sysexits.
 const TEMPORARY: u8 = 75;
 
 /// Why a command failed, and the code the process ends with: 1, or 2 wrong usage, 9 exists already, 10 not all edges have followed,
-/// 75 Postgres or Redis cannot be reached (try again), 78 wrong configuration.
+/// 11 the audit found that something does not hold, 75 Postgres or Redis cannot be reached (try again), 78 wrong configuration.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -33,6 +34,15 @@ impl Failure {
     /// Edges that may not know yet what they must.
     pub(super) fn lagging(message: String) -> Self {
         Self { code: LAGGING, message }
+    }
+
+    /// Data that is not as it must be.
+    pub(super) fn violated(checks: &[&str]) -> Self {
+        let message = format!(
+            "the data is not as it must be: {}; keep a copy of the database as it is before you change anything",
+            checks.join(", ")
+        );
+        Self { code: VIOLATED, message }
     }
 
     /// What a creation failed with: `what` exists already, or anything else.

@@ -1,5 +1,6 @@
 //! The operator's commands, each run as the binary it is. What a command says, what it stores, and how it ends.
 
+mod audit;
 mod catalogue;
 mod held_stock;
 mod import;
