@@ -89,13 +89,13 @@ impl CommandLine {
         ops::log::init(ops::log::Format::Text, "warn").map_err(|error| Failure::other(error.to_string()))?;
         let context = async || Context::open(settings()?, output).await;
         match self.command {
-Stock(command) =>::            Command::Audit { at_rest } => audit::run(&context().await?, at_rest).await,
             Command::Run => Ok(()),
             Command::Version => installation::version(output),
             Command::CheckConfig => installation::check_config(&settings()?, output),
             Command::Migrate => installation::migrate(&settings()?, output).await,
             Command::Secrets(secrets::SecretsCommand::Generate) => secrets::generate(output),
             Command::Secrets(secrets::SecretsCommand::Rewrap) => rewrap::run(&Context::open_patient(settings()?, output).await?).await,
+            Command::Audit { at_rest } => audit::run(&context().await?, at_rest).await,
             Command::Stock(command) => command.run(&Context::open_patient(settings()?, output).await?).await,
             Command::Store(command) => command.run(&context().await?).await,
             Command::Key(command) => command.run(&context().await?).await,
