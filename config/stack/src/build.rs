@@ -1,6 +1,6 @@
 //! Builds the binaries with cargo, on the caller's terminal, and says where they are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use testkit::process::Launch;
@@ -24,8 +24,13 @@ pub fn build(environment: &Environment) -> Result<Programs> {
     programs(environment)
 }
 
-/// Where they are after a build: cargo put this very program into `<target>/<profile>`.
+/// Where they are after a build.
 pub fn programs(environment: &Environment) -> Result<Programs> {
-    let release = environment.own.ancestors().nth(2).context("our own program lies in no target folder")?.join("release");
+    let release = target(environment)?.join("release");
     Ok(Programs { edge: release.join("edge"), worker: release.join("worker") })
+}
+
+/// Cargo's folder for what it builds: it has put this very program into `<target>/<profile>`.
+pub fn target(environment: &Environment) -> Result<&Path> {
+    environment.own.ancestors().nth(2).context("our own program lies in no target folder")
 }

@@ -3,6 +3,7 @@
 //! A development tool: production never needs it. It talks to the system only as an operator would: processes, ports, command lines.
 
 mod build;
+mod chaos;
 mod demo;
 mod detach;
 mod env_file;
@@ -39,6 +40,8 @@ enum Command {
     Down,
     /// Runs all tests; what follows is handed to `cargo test`
     Test(test::Options),
+    /// Breaks what can break while partners call, and shows that nothing acknowledged is lost
+    Chaos(chaos::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,5 +61,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Up(options) => up::run(&options, &environment),
         Command::Down => detach::down(),
         Command::Test(options) => test::run(&options, &environment),
+        Command::Chaos(options) => chaos::run(&options, &environment),
     }
 }

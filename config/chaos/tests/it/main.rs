@@ -1,0 +1,3 @@
+//! The harness as a whole, on real servers and processes.
+
+mod short;
