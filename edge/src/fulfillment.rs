@@ -25,6 +25,9 @@ use uuid::Uuid;
 use crate::error::{ApiError, Code};
 use crate::metrics::EdgeMetrics;
 
+/// How long it may take to see, at the deadline, how an order stands.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
 /// Asks workers to fulfill.
 pub struct Fulfillment {
     /// Where the truth is.
@@ -73,9 +76,13 @@ impl Fulfillment {
             return Err(ApiError::new(Code::Unavailable, "Too many requests are waiting for an answer. Send this one again."));
         };
         self.metrics.fulfill_waiting.inc();
-        let outcome = self.ask_or_write_down(order, request_id).await;
+        // Whoever has a row is answered in time below. This is for those who wait for a database that is neither there nor known to be away.
+        let answered = tokio::time::timeout(self.patience.deadline + LAST_LOOK, self.ask_or_write_down(order, request_id)).await;
         self.metrics.fulfill_waiting.dec();
-        outcome
+        answered.unwrap_or_else(|_| {
+            self.count("database_slow");
+            Err(database_down())
+        })
     }
 
     async fn ask_or_write_down(&self, order: NewOrder, request_id: &str) -> Result<FulfillOutcome, ApiError> {
@@ -171,7 +178,7 @@ impl Fulfillment {
             () = tokio::time::sleep_until(deadline) => {}
         }
         reach("promise.waited").await;
-        let look = tokio::time::timeout(Duration::from_millis(500), self.look(&order, &order_id, replayed));
+        let look = tokio::time::timeout(LAST_LOOK, self.look(&order, &order_id, replayed));
         let outcome = tokio::select! {
             Ok(Ok(outcome)) = look => outcome,
             else => FulfillOutcome::Processing { order_id },

@@ -1,5 +1,7 @@
 //! `/api/v1/stores/{slug}/orders/`: reading orders, and taking their license keys back.
 
+use std::time::Duration;
+
 use common::cart;
 use common::clock::rfc3339;
 use common::fulfill::Shortage;
@@ -20,6 +22,8 @@ use crate::gate::Caller;
 use crate::query::Query;
 use crate::service::Call;
 
+/// How long the database may take in all. Many clients give up after 5 s.
+const DEADLINE: Duration = Duration::from_secs(4);
 const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: i64 = 100;
 
@@ -178,11 +182,13 @@ pub async fn revoke(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
     .await
 }
 
-/// Ends at once when the database is known to be away, before or while it is being asked.
+/// Ends at once when the database is known to be away, before or while it is being asked, and in time when it is merely slow.
 async fn in_time(edge: &Edge, work: impl Future<Output = Result<Answer, ApiError>>) -> Result<Answer, ApiError> {
     tokio::select! {
         biased;
         () = edge.pg.down() => Err(ApiError::new(Code::Unavailable, "The database cannot be reached right now. Send the request again.")),
-        answer = work => answer,
+        answer = tokio::time::timeout(DEADLINE, work) => answer.unwrap_or_else(|_| {
+            Err(ApiError::new(Code::Unavailable, "The database did not answer in time. Send the request again: that is always safe."))
+        }),
     }
 }
