@@ -2,5 +2,6 @@
 //!
 //! Processes are hurt through [`crate::process`], servers through [`crate::servers`]. Nothing here knows what the system is or judges how it took it.
 
+pub mod clock;
 pub mod disk;
 pub mod proxy;

@@ -1,5 +1,6 @@
 //! What hurts on purpose: every tool shows its effect on a real server or socket.
 
+mod clock;
 mod disk;
 mod proxy;
 mod servers;
