@@ -95,7 +95,7 @@ pub struct Figures {
     pub events: u64,
     /// License keys in stock.
     pub license_keys_free: u64,
-    /// License keys that are kept from sale.
+    /// License keys that are held: in stock, and not for sale.
     pub license_keys_held: u64,
     /// License keys in orders.
     pub license_keys_sold: u64,

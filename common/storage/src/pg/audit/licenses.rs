@@ -19,7 +19,7 @@ const SHELVES: [(&str, &str); 3] = [
         "select k.id, k.sealed, p.store_id, k.product_id, k.live, null::text from license_keys k join products p on p.id = k.product_id",
     ),
     (
-        "among the held keys",
+        "in held stock",
         "select k.id, k.sealed, p.store_id, k.product_id, k.live, null::text from held_license_keys k join products p on p.id = k.product_id",
     ),
     (
@@ -50,7 +50,7 @@ struct Opened {
 impl Opened {
     /// What is remembered of the key.
     fn short(&self) -> u64 {
-        self.digests.first().map_or(0, |digest| short(digest))
+        self.digests.first().map_or(0, short)
     }
 }
 

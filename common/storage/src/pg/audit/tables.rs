@@ -80,11 +80,11 @@ fn licenses() -> Vec<TableCheck> {
     vec![
         TableCheck {
             name: "license_key_places",
-            statement: "A license key lies in one place: in stock, kept from sale, or in one order.",
+            statement: "A license key lies in one place: free in stock, held, or in one order.",
             examined: Figures::license_keys_in_all,
             violations: "select format('license key %s lies in %s', id, string_agg(place, ' and in ' order by place))
                          from (select id, 'stock' as place from license_keys
-                               union all select id, 'what is kept from sale' from held_license_keys
+                               union all select id, 'held stock' from held_license_keys
                                union all select license_key_id, 'order ' || left(order_id, 40) from order_keys) places
                          group by id having count(*) > 1"
                 .into(),
@@ -93,13 +93,14 @@ fn licenses() -> Vec<TableCheck> {
             name: "license_digest_rows",
             statement: "A digest is kept once per store and mode.",
             examined: |figures| figures.license_digests,
-            violations: "select format('store %s, %s: one digest is kept %s times', store_id, case when live then 'live' else 'test' end, count(*))
+            violations:
+                "select format('store %s, %s: one digest is kept %s times', store_id, case when live then 'live' else 'test' end, count(*))
                          from license_digests group by store_id, live, digest having count(*) > 1"
-                .into(),
+                    .into(),
         },
         TableCheck {
             name: "license_key_balance",
-            statement: "In every store and mode there are as many license keys, free, kept from sale and sold, as were loaded or made.",
+            statement: "In every store and mode there are as many license keys, free, held and sold, as were loaded or made.",
             examined: |figures| figures.license_digests,
             violations: "with places as (
                              select p.store_id, k.live, 'free' as place from license_keys k join products p on p.id = k.product_id
@@ -112,7 +113,7 @@ fn licenses() -> Vec<TableCheck> {
                                     count(*) filter (where place = 'held') as held, count(*) filter (where place = 'sold') as sold
                              from places group by 1, 2),
                          loaded as (select store_id, live, count(*) as loaded from license_digests group by 1, 2)
-                         select format('store %s, %s: %s license keys were loaded or made, and %s are there (%s free, %s kept from sale, %s sold)',
+                         select format('store %s, %s: %s license keys were loaded or made, and %s are there (%s free, %s held, %s sold)',
                                        store_id, case when live then 'live' else 'test' end, coalesce(loaded, 0), coalesce(all_of_them, 0),
                                        coalesce(free, 0), coalesce(held, 0), coalesce(sold, 0))
                          from there full join loaded using (store_id, live) where loaded is distinct from all_of_them"

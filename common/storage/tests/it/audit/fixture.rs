@@ -113,7 +113,8 @@ impl Platform {
     pub async fn sell(&self, order: &NewOrder) {
         let mut client = self.pg.client().await.unwrap();
         let tx = client.transaction().await.unwrap();
-        assert_eq!(orders::insert_fulfilled(&*tx, &[order]).await.unwrap(), [order.order_id.clone()]);
+        let inserted = orders::insert_fulfilled(&*tx, &[order]).await.unwrap();
+        assert_eq!(inserted.first(), Some(&order.order_id));
         self.hand_out(&tx, order).await;
         let told = [(EventKind::Created, order), (EventKind::Fulfilled, order)];
         events::insert_of_fulfillment(&*tx, &told, CREATED_AT).await.unwrap();
