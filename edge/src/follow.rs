@@ -44,15 +44,17 @@ impl Follower {
     pub async fn run(self, mut notices: broadcast::Receiver<Notice>, stop: CancellationToken) -> Result<(), Infallible> {
         let mut position = None;
         loop {
-            match self.catch_up(&mut position).await {
-                Ok(()) => self.check.ok(),
-                Err(error) => {
-                    tracing::debug!(%error, "the snapshot could not be brought up to date");
-                    // A snapshot that was loaded once goes on serving.
-                    if self.snapshot.applied_change_id() < 0 {
-                        self.check.failed("not loaded yet");
-                    }
+            let loaded = self.snapshot.applied_change_id() >= 0;
+            // What was loaded once goes on serving. The first time everything must be there to load from, all tables too.
+            if !loaded && !self.pg.is_up() {
+                self.check.failed(format!("not loaded yet: {}", self.pg.trouble()));
+            } else if let Err(error) = self.catch_up(&mut position).await {
+                tracing::debug!(%error, "the snapshot could not be brought up to date");
+                if !loaded {
+                    self.check.failed("not loaded yet");
                 }
+            } else {
+                self.check.ok();
             }
             let woken = async {
                 loop {

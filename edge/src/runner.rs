@@ -304,7 +304,7 @@ impl Observer {
             if self.edge.pg.is_up() {
                 self.postgres.ok()
             } else {
-                self.postgres.failed("cannot be reached")
+                self.postgres.failed(self.edge.pg.trouble().as_str())
             }
             if self.queue.is_connected() {
                 self.redis.ok()

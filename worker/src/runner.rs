@@ -120,7 +120,9 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     work.spawn_supervised("fulfill_order", Backoff::default(), move |stop| reading.clone().run(stop));
     let (sweep_pg, sweep_metrics, interval) = (pg.clone(), worker_metrics.clone(), settings.worker.sweep_interval);
     work.spawn_supervised("complete_orders", Backoff::default(), move |stop| {
-        complete_orders::run(sweep_pg.clone(), fulfillment.clone(), sweep_metrics.clone(), notices.subscribe(), interval, stop)
+        let (pg, fulfillment, metrics) = (sweep_pg.clone(), fulfillment.clone(), sweep_metrics.clone());
+        let sweeping = complete_orders::run(pg.clone(), fulfillment, metrics, notices.subscribe(), interval, stop.clone());
+        once_up(pg, stop, sweeping)
     });
     let pruner = Pruner {
         pg: pg.clone(),
@@ -128,12 +130,20 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         clock: Arc::new(SystemClock::new()),
         metrics: worker_metrics.clone(),
     };
-    work.spawn_supervised("prune", Backoff::default(), move |stop| pruner.clone().run(stop));
+    work.spawn_supervised("prune", Backoff::default(), move |stop| once_up(pruner.pg.clone(), stop.clone(), pruner.clone().run(stop)));
     let producer = Producer::new(client, queue);
     watch.spawn_supervised("observe", Backoff::default(), move |stop| {
         observe::run(pg.clone(), producer.clone(), worker_metrics.clone(), stop)
     });
     Ok(Running { work, watch })
+}
+
+/// Runs `task` from when the database can be worked with: before that it may not even have tables.
+async fn once_up<Error>(pg: Pg, stop: CancellationToken, task: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    match stop.run_until_cancelled(pg.up()).await {
+        Some(()) => task.await,
+        None => Ok(()),
+    }
 }
 
 fn watch_postgres(tasks: &Tasks, pg: &Pg, notices: broadcast::Sender<Notice>, check: Check) {
@@ -145,21 +155,17 @@ fn watch_postgres(tasks: &Tasks, pg: &Pg, notices: broadcast::Sender<Notice>, ch
             Ok::<_, Infallible>(())
         }
     });
-    follow(tasks, "watch_postgres", pg.health(), check, "cannot be reached");
-}
-
-/// Keeps a health check equal to a flag.
-fn follow(tasks: &Tasks, name: &'static str, flag: watch::Receiver<bool>, check: Check, reason: &'static str) {
-    tasks.spawn_supervised(name, Backoff::default(), move |stop| {
-        let (mut flag, check) = (flag.clone(), check.clone());
+    let watched = pg.clone();
+    tasks.spawn_supervised("watch_postgres", Backoff::default(), move |stop| {
+        let (pg, check, mut up) = (watched.clone(), check.clone(), watched.health());
         async move {
             loop {
-                if *flag.borrow_and_update() {
+                if *up.borrow_and_update() {
                     check.ok()
                 } else {
-                    check.failed(reason)
+                    check.failed(pg.trouble().as_str())
                 }
-                match stop.run_until_cancelled(flag.changed()).await {
+                match stop.run_until_cancelled(up.changed()).await {
                     Some(Ok(())) => {}
                     Some(Err(_)) | None => return Ok::<_, Infallible>(()),
                 }

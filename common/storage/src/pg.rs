@@ -21,6 +21,7 @@ pub mod usage;
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use config::PostgresTls;
@@ -42,6 +43,32 @@ pub struct Pg {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     health: Arc<watch::Sender<bool>>,
+    has_old_schema: Arc<AtomicBool>,
+}
+
+/// Why the database cannot be used just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It cannot be reached.
+    Unreachable,
+    /// It lacks what this program needs.
+    OldSchema,
+}
+
+impl Trouble {
+    /// The same for people, with what is to be done.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trouble::Unreachable => "the database cannot be reached",
+            Trouble::OldSchema => "the database lacks what this version needs: run `worker migrate`",
+        }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Pg {
@@ -79,7 +106,7 @@ impl Pg {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StorageError::Settings(error.to_string()))?;
-        Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)) })
+        Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)), has_old_schema: Arc::default() })
     }
 
     /// A connection of the pool, returned when dropped.
@@ -87,14 +114,25 @@ impl Pg {
         Ok(self.pool.get().await?)
     }
 
-    /// Whether Postgres could be reached when last looked at; kept current by [`listener`].
+    /// Whether Postgres could be reached when last looked at, and has the schema that we need; kept current by [`listener`].
     pub fn is_up(&self) -> bool {
         *self.health.borrow()
     }
 
-    /// Follows [`Pg::is_up`].
+    /// Why [`Pg::is_up`] says no.
+    pub fn trouble(&self) -> Trouble {
+        if self.has_old_schema.load(Ordering::Acquire) { Trouble::OldSchema } else { Trouble::Unreachable }
+    }
+
+    /// Follows [`Pg::is_up`], and [`Pg::trouble`] with it.
     pub fn health(&self) -> watch::Receiver<bool> {
         self.health.subscribe()
+    }
+
+    /// Resolves when [`Pg::is_up`] says yes, at once if it does already.
+    pub async fn up(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.health.subscribe().wait_for(|up| *up).await;
     }
 
     /// Resolves when Postgres cannot be reached, at once if that is so already.
@@ -103,8 +141,10 @@ impl Pg {
         let _ = self.health.subscribe().wait_for(|up| !up).await;
     }
 
-    fn set_up(&self, up: bool) {
-        self.health.send_if_modified(|current| std::mem::replace(current, up) != up);
+    fn set(&self, state: Result<(), Trouble>) {
+        let is_old = state == Err(Trouble::OldSchema);
+        let changed = self.has_old_schema.swap(is_old, Ordering::AcqRel) != is_old;
+        self.health.send_if_modified(|up| std::mem::replace(up, state.is_ok()) != state.is_ok() || changed);
     }
 
     /// Connections in use and open, for metrics.

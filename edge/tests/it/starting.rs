@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ops::admin::AdminServer;
 use ops::health::Health;
 use ops::metrics::Metrics;
 use storage::Pg;
@@ -9,6 +10,7 @@ use testkit::clock::FakeClock;
 use testkit::http::Client;
 use testkit::servers::{Binaries, Host, Kind, Lifetime, Postgres, Redis};
 use testkit::settings::Settings;
+use testkit::shop::Shop;
 
 use crate::stage::{Backstage, FULFILL, GEO, ORDERS, PATIENCE, SESSION, order, problem, session, until};
 use crate::wire::{Wire, get, post};
@@ -99,4 +101,43 @@ async fn a_stop_lets_what_was_begun_be_finished() {
     assert!(busy.ended().await.is_empty());
     stopping.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_wait_for_their_migrations_and_say_so() {
+    let database = testkit::database::Database::new().await.unwrap();
+    let pg = database.pg().unwrap();
+    pg.client().await.unwrap().batch_execute("create database not_migrated").await.unwrap();
+    let url = format!("{}/not_migrated", database.url().rsplit_once('/').unwrap().0);
+    let redis = tokio::task::spawn_blocking(Redis::shared_for_tests).await.unwrap().unwrap();
+    let settings = Settings::new().postgres(&url).redis(&redis.url()).set("QUEUE__PREFIX", "not-migrated").load().unwrap();
+
+    let programs = ["edge", "worker"].map(|name| Metrics::new(name, &[]).unwrap()).map(|metrics| (Health::new(&metrics), metrics));
+    let [(edge_health, edge_metrics), (worker_health, worker_metrics)] = &programs;
+    let edge = edge::runner::start(&settings, edge_metrics, edge_health, Arc::new(FakeClock::new())).await.unwrap();
+    let worker = worker::runner::start(&settings, worker_metrics, worker_health).unwrap();
+    for (health, metrics) in &programs {
+        let admin = AdminServer::start("127.0.0.1:0".parse().unwrap(), metrics.clone(), health.clone()).unwrap();
+        let page = Client::new(admin.local_addr(), false);
+        until("the reason", async || {
+            let answer = page.get("/readyz").await.unwrap();
+            answer.status == 503 && String::from_utf8_lossy(&answer.body).contains("run `worker migrate`")
+        })
+        .await;
+        admin.shutdown();
+    }
+
+    let empty = Pg::new(&settings.postgres, "test").unwrap();
+    storage::pg::migrations::run(&empty).await.unwrap();
+    let key = Shop::open(&empty, "demo").await.unwrap().unlimited_key(&empty).await.unwrap();
+    until("both to be ready", async || programs.iter().all(|(health, _)| health.is_ready())).await;
+    let client = Client::new(edge.address, false).with_key(&key);
+    until("the key to be known", async || client.get(ORDERS).await.unwrap().status == 200).await;
+    for (_, metrics) in &programs {
+        let page = metrics.encode().unwrap();
+        let restarts: Vec<&str> = page.lines().filter(|line| line.contains("task_restarts_total{") && !line.ends_with(" 0")).collect();
+        assert!(restarts.is_empty(), "nothing ran into what was not there: {restarts:?}");
+    }
+    edge.stop(PATIENCE).await;
+    worker.stop(PATIENCE).await;
 }

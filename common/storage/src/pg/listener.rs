@@ -1,5 +1,6 @@
 //! One connection of its own that listens for notifications and watches over the server: as soon as it breaks, or does not answer in
-//! time, [`Pg::is_up`] says so. It reconnects for ever.
+//! time, [`Pg::is_up`] says so. It reconnects for ever. A server whose schema is older than this program counts as one that is not there
+//! yet: a program may be started before its migrations, and begins by itself when they have been applied.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
 use tokio_postgres::AsyncMessage;
 
-use super::{Pg, StorageError};
+use super::{Pg, StorageError, Trouble, migrations};
 
 /// How often the server is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_millis(500);
@@ -36,7 +37,7 @@ pub async fn run(pg: &Pg, channels: &[&str], notices: broadcast::Sender<Notice>)
     loop {
         let mut connected = false;
         let error = listen(pg, channels, &notices, &mut connected).await.expect_err("listening ends only by an error");
-        pg.set_up(false);
+        pg.set(Err(Trouble::Unreachable));
         if connected {
             tracing::warn!(%error, "lost the database, reconnecting");
             wait = RECONNECT_MIN;
@@ -74,8 +75,9 @@ async fn listen(
     let _abort = tokio_util::task::AbortOnDropHandle::new(driver);
     let listen: String = channels.iter().map(|channel| format!("listen {channel};")).collect();
     ping(client.batch_execute(&format!("{listen}select 1"))).await?;
-    pg.set_up(true);
     *connected = true;
+    until_migrated(pg, &client).await?;
+    pg.set(Ok(()));
     tracing::info!("listening to the database");
     // Nobody listening to us is no reason to stop: the flag above is what matters.
     let _ = notices.send(Notice::Connected);
@@ -90,6 +92,23 @@ async fn listen(
             _ = interval.tick() => ping(client.batch_execute("select 1")).await?,
         }
     }
+}
+
+/// Waits for the schema that this program knows, or a newer one.
+async fn until_migrated(pg: &Pg, client: &tokio_postgres::Client) -> Result<(), StorageError> {
+    let is_current = || async {
+        let current = tokio::time::timeout(PING_TIMEOUT, migrations::is_current_for(client)).await;
+        current.map_err(|_| StorageError::Unavailable("no answer in time".into()))?
+    };
+    let mut told = false;
+    while !is_current().await? {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("{}", Trouble::OldSchema);
+        }
+        pg.set(Err(Trouble::OldSchema));
+        tokio::time::sleep(PING_EVERY).await;
+    }
+    Ok(())
 }
 
 async fn ping(answer: impl Future<Output = Result<(), tokio_postgres::Error>>) -> Result<(), StorageError> {

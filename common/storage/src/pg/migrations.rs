@@ -22,9 +22,13 @@ pub async fn run(pg: &Pg) -> Result<Vec<String>, StorageError> {
     Ok(report?.applied_migrations().iter().map(ToString::to_string).collect())
 }
 
-/// Whether this binary's migrations have all been applied.
+/// Whether this binary's migrations have all been applied. A schema that a newer one has migrated further is as good.
 pub async fn is_current(pg: &Pg) -> Result<bool, StorageError> {
-    let client = pg.client().await?;
+    is_current_for(&**pg.client().await?).await
+}
+
+/// [`is_current`] over a connection that is there already.
+pub(super) async fn is_current_for(client: &tokio_postgres::Client) -> Result<bool, StorageError> {
     let table = client.query_one("select to_regclass('refinery_schema_history') is not null", &[]).await?;
     if !table.get::<_, bool>(0) {
         return Ok(false);

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use storage::Pg;
+use storage::pg::Trouble;
 use storage::pg::listener::{self, Notice};
+use storage::pg::migrations;
 use testkit::database::Database;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{own_postgres, postgres_settings, soon};
+use crate::{eventually, own_postgres, postgres_settings, soon};
 
 fn listen(pg: &Pg) -> (broadcast::Receiver<Notice>, AbortOnDropHandle<()>) {
     let (sender, notices) = broadcast::channel(1_000);
@@ -43,6 +45,7 @@ async fn next_said(notices: &mut broadcast::Receiver<Notice>) -> (String, String
 async fn the_flag_follows_the_server() {
     let mut server = own_postgres();
     let pg = Pg::new(&postgres_settings(&server.url()), "test").unwrap();
+    migrations::run(&pg).await.unwrap();
     assert!(!pg.is_up(), "unknown is down");
     soon("down, as it is", pg.down()).await;
 
@@ -83,6 +86,7 @@ async fn the_flag_follows_the_server() {
 async fn a_server_that_stands_still_is_down_until_it_goes_on() {
     let mut server = own_postgres();
     let pg = Pg::new(&postgres_settings(&server.url()), "test").unwrap();
+    migrations::run(&pg).await.unwrap();
     let up = turns(&pg, true);
     let (mut notices, _listening) = listen(&pg);
     up.await.unwrap();
@@ -117,4 +121,24 @@ async fn a_terminated_backend_is_survived() {
         pg.client().await.unwrap().batch_execute(&format!("notify spoken, '{round}'")).await.unwrap();
         assert_eq!(next_said(&mut notices).await.1, round.to_string());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_our_schema_is_waited_for() {
+    let server = own_postgres();
+    let pg = Pg::new(&postgres_settings(&server.url()), "test").unwrap();
+    assert_eq!(pg.trouble(), Trouble::Unreachable);
+    let (mut notices, _listening) = listen(&pg);
+    eventually("the old schema to be seen", async || pg.trouble() == Trouble::OldSchema).await;
+    assert!(!pg.is_up() && notices.try_recv().is_err());
+    migrations::run(&pg).await.unwrap();
+    soon("the flag", pg.up()).await;
+    assert!(matches!(soon("the connection", notices.recv()).await.unwrap(), Notice::Connected));
+    // A newer program has come and migrated further; this one goes on, also after a reconnect.
+    let later = "insert into refinery_schema_history (version, name, applied_on, checksum) values (900, 'later', now()::text, '1')";
+    pg.client().await.unwrap().batch_execute(later).await.unwrap();
+    let ours = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'test' and pid <> pg_backend_pid()";
+    pg.client().await.unwrap().query_one(ours, &[]).await.unwrap();
+    assert!(matches!(soon("the connection", notices.recv()).await.unwrap(), Notice::Connected));
+    assert!(pg.is_up());
 }

@@ -6,6 +6,7 @@ mod changes;
 mod errors;
 mod license_keys;
 mod listener;
+mod migration_rules;
 mod migrations;
 mod orders;
 mod queue;
