@@ -131,8 +131,8 @@ async fn http2_is_spoken_from_the_first_byte() {
     assert_eq!(client.get(GEO).await.unwrap().status, 200, "the connection has survived all that");
 }
 
-/// A stage behind a certificate of its own, and that certificate.
-async fn tls_stage() -> (Stage, CertificateDer<'static>, tempfile::TempDir) {
+/// What is before a stage behind a certificate of its own, and that certificate.
+pub async fn tls_backstage() -> (Backstage, CertificateDer<'static>, tempfile::TempDir) {
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
@@ -141,10 +141,15 @@ async fn tls_stage() -> (Stage, CertificateDer<'static>, tempfile::TempDir) {
     let backstage = Backstage::new().await.unlimited_addresses().set("EDGE__FIRST_BYTE_TIMEOUT_MS", "1000");
     let backstage =
         backstage.set("EDGE__TLS_CERTIFICATE_FILE", certificate.to_str().unwrap()).set("EDGE__TLS_KEY_FILE", key.to_str().unwrap());
-    (backstage.start().await, cert.der().clone(), folder)
+    (backstage, cert.der().clone(), folder)
 }
 
-async fn connect_tls(stage: &Stage, trusted: &CertificateDer<'static>, alpn: &[&str]) -> TlsStream<TcpStream> {
+async fn tls_stage() -> (Stage, CertificateDer<'static>, tempfile::TempDir) {
+    let (backstage, certificate, folder) = tls_backstage().await;
+    (backstage.start().await, certificate, folder)
+}
+
+pub async fn connect_tls(stage: &Stage, trusted: &CertificateDer<'static>, alpn: &[&str]) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

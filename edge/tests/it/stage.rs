@@ -50,7 +50,8 @@ impl Backstage {
             .redis(redis_url)
             .set("QUEUE__PREFIX", &format!("edge-{}", STAGES.fetch_add(1, Ordering::Relaxed)))
             .set("HTTP__PUBLIC_BASE_URL", PUBLIC_BASE_URL)
-            .set("EDGE__SNAPSHOT_POLL_MS", "50");
+            .set("EDGE__SNAPSHOT_POLL_MS", "50")
+            .set("EDGE__DRAIN_IDLE_MS", "200");
         Self { pg, shop, key, settings }
     }
 
