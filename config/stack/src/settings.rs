@@ -41,6 +41,8 @@ pub fn edge(launch: Launch, port: u16, admin_port: u16) -> Launch {
     launch
         .env("ANONYMOUSPAY_EDGE__LISTEN", format!("127.0.0.1:{port}"))
         .env("ANONYMOUSPAY_EDGE__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+        // Whoever presses Ctrl-C has no other edge whose requests could be on their way, and may have a browser open.
+        .env("ANONYMOUSPAY_EDGE__DRAIN_IDLE_MS", "0")
 }
 
 /// What a worker needs besides.

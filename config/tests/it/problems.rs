@@ -107,6 +107,11 @@ fn each_is_one_sentence_with_knob_origin_and_expectation() {
              which is 100 (environment ANONYMOUSPAY_EDGE__CONNECTIONS_MAX)",
         ),
         (
+            &[("EDGE__DRAIN_TIMEOUT_MS", "4000")],
+            "edge.drain_idle_ms (default): is 5000, and must not be more than edge.drain_timeout_ms, \
+             which is 4000 (environment ANONYMOUSPAY_EDGE__DRAIN_TIMEOUT_MS)",
+        ),
+        (
             &[("EDGE__URI_MAX_BYTES", "16384")],
             "edge.uri_max_bytes (environment ANONYMOUSPAY_EDGE__URI_MAX_BYTES): is 16384, and must be less than edge.head_max_bytes, \
              which is 16384 (default)",

@@ -95,6 +95,8 @@ impl System {
         // Few connections, as many systems share one server; in exchange patience with waiting for one.
         let settings = Settings::new().postgres(url).redis(&redis.url());
         let settings = settings.set("POSTGRES__CONNECTIONS_MAX", "8").set("POSTGRES__CHECKOUT_TIMEOUT_MS", "15000");
+        // Clients keep idle connections; a test that stops an edge need not wait for them.
+        let settings = settings.set("EDGE__DRAIN_IDLE_MS", "200");
         let pg = Pg::new(&settings.load().expect("settings").postgres, "test").expect("a pool");
         let clock = Arc::new(TestClock { system: SystemClock::new(), ahead_ms: AtomicU64::new(0) });
         Self { pg, clock, redis, postgres, settings, _turn: turn }
