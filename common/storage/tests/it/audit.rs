@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::mode::Mode;
 use common::secret::SecretList;
 use storage::StorageError;
-use storage::pg::audit::{EXAMPLES_MAX, Moment, Report};
+use storage::pg::audit::{self, EXAMPLES_MAX, Moment, Report};
 use testkit::settings::Settings;
 
 use crate::soon;
@@ -56,14 +56,14 @@ async fn at_rest_nothing_may_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_system_at_work_raises_no_false_alarm() {
     let platform = Arc::new(Platform::new().await);
-    platform.stock("POOL", Mode::Live, 400).await;
+    platform.stock("POOL", Mode::Live, 1_500).await;
     let done = Arc::new(AtomicBool::new(false));
     let sellers: Vec<_> = (0..3)
         .map(|seller| {
             let (platform, done) = (platform.clone(), done.clone());
             tokio::spawn(async move {
                 let mut n = 0;
-                while !done.load(Ordering::Acquire) && n < 100 {
+                while !done.load(Ordering::Acquire) && n < 500 {
                     let order = platform.order(&format!("r-{seller}-{n}"), None, Mode::Live, &[("POOL", 1), ("MADE", 1)]);
                     match seller {
                         0 => platform.sell(&order).await,
@@ -91,6 +91,21 @@ async fn a_system_at_work_raises_no_false_alarm() {
     }
     assert!(seen.len() > 1, "they sold meanwhile: {seen:?}");
     assert!(platform.audit(Moment::AtRest).await.ok);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_after_the_beginning_is_not_seen() {
+    let platform = Platform::full().await;
+    let meanwhile = |line: &str| {
+        if line == "checking license_key_places" {
+            let broken = platform
+                .execute("update orders set status = 'lost' where status <> 'failed'; delete from events; delete from license_keys");
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(broken));
+        }
+    };
+    let report = audit::run(&platform.pg, &platform.secrets, Moment::AtWork, &meanwhile).await.unwrap();
+    assert!(report.ok, "{report:#?}");
+    assert!(!platform.audit(Moment::AtWork).await.ok);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
