@@ -6,6 +6,7 @@ mod held_stock;
 mod import;
 mod installation;
 mod keys;
+mod restore;
 mod rewrap;
 
 use std::io::Write as _;
