@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::job::FULFILL_ORDER;
 use storage::queue::{Producer, QueueName};
 use storage::{Pg, redis};
+use testkit::faults::clock::ShiftedClock;
 use testkit::faults::disk::SmallDisk;
 use testkit::faults::proxy::{Direction, Flow, Proxy};
 use testkit::http::Client;
@@ -60,12 +61,8 @@ struct Member {
 
 impl Member {
     fn start(&mut self) -> Result<()> {
-        self.start_as(self.launch.clone())
-    }
-
-    fn start_as(&mut self, launch: Launch) -> Result<()> {
         self.paused = false;
-        self.process = Some(launch.start(&self.log)?);
+        self.process = Some(self.launch.start(&self.log)?);
         Ok(())
     }
 
@@ -100,7 +97,8 @@ pub struct Fleet {
     redis_disk: Option<SmallDisk>,
     postgres: Postgres,
     postgres_disk: Option<SmallDisk>,
-    clock: Option<FakeClock>,
+    /// What the last worker takes for the time.
+    clock: Option<ShiftedClock>,
     pg: Pg,
     queue: Producer,
     settings: config::Settings,
@@ -111,10 +109,8 @@ impl Fleet {
     pub fn start_servers(programs: &Programs, folder: &Path, progress: &dyn Fn(&str)) -> Result<Self> {
         let host = Host::of_this_checkout(std::env::var_os("PATH").unwrap_or_default())?;
         let binaries = host.find_or_unpack(&[Kind::Postgres, Kind::Redis], progress)?;
-        let clock = FakeClock::find_or_unpack(&host, progress)?;
-        if clock.is_none() {
-            progress("no libfaketime to be had: no clock will be wrong");
-        }
+        let clock = ShiftedClock::find_or_unpack(&host, progress);
+        let clock = clock.inspect_err(|error| progress(&format!("no clock will be wrong: {error:#}"))).ok();
         let disk = || {
             let mounted = SmallDisk::mount(&host, DISK_BYTES);
             mounted.inspect_err(|error| progress(&format!("no disk will be full: {error:#}"))).ok()
@@ -157,6 +153,9 @@ impl Fleet {
         }
         for number in 0..WORKERS {
             workers.push(member(&format!("worker-{number}"), &programs.worker, &services, "WORKER", folder)?);
+        }
+        if let (Some(clock), Some(last)) = (&clock, workers.last_mut()) {
+            last.launch = clock.apply(last.launch.clone());
         }
         Ok(Self {
             edges,
@@ -250,13 +249,8 @@ impl Fleet {
             Fault::StallPostgres => self.postgres.pause(),
             Fault::FullPostgresDisk => self.postgres_disk.as_ref().map_or(Ok(()), SmallDisk::fill),
             Fault::SkewClock => {
-                let Some(clock) = &self.clock else { return Ok(()) };
                 let skew_s = if chance.is_multiple_of(2) { SKEW_S } else { -SKEW_S };
-                // By another part of the chance than the one that says which way.
-                let worker = &mut self.workers[chance / 2 % WORKERS];
-                worker.kill()?;
-                let launch = clock.apply(worker.launch.clone(), skew_s);
-                worker.start_as(launch)
+                self.clock.as_ref().map_or(Ok(()), |clock| clock.shift(skew_s))
             }
             Fault::Zombie => {
                 let worker = &mut self.workers[worker];
@@ -294,14 +288,7 @@ impl Fleet {
                 // A log that cannot grow ends the server; its supervisor starts it again.
                 if self.postgres.process().exited()?.is_some() { self.postgres.restart() } else { Ok(()) }
             }
-            Fault::SkewClock => {
-                if self.clock.is_none() {
-                    return Ok(());
-                }
-                let worker = &mut self.workers[chance / 2 % WORKERS];
-                worker.stop()?;
-                worker.start()
-            }
+            Fault::SkewClock => self.clock.as_ref().map_or(Ok(()), |clock| clock.shift(0)),
             Fault::Zombie => {
                 let worker = &mut self.workers[chance % WORKERS];
                 worker.paused = false;
@@ -399,10 +386,4 @@ async fn readiness(member: &Member) -> Option<(u16, serde_json::Value)> {
 
 fn all_checks_pass(report: &serde_json::Value) -> bool {
     report["checks"].as_object().is_some_and(|checks| !checks.is_empty() && checks.values().all(|check| check["status"] == "ok"))
-}
-
-struct FakeClock;
-impl FakeClock {
-    fn find_or_unpack(_: &Host, _: &dyn Fn(&str)) -> Result<Option<Self>> { Ok(None) }
-    fn apply(&self, launch: Launch, _: i64) -> Launch { launch }
 }

@@ -100,7 +100,8 @@ impl Fault {
             Fault::FlushStorm => rng.random_range(4_000..7_000),
             Fault::CutRedis | Fault::FullRedisDisk | Fault::CutBackend | Fault::SlowPostgres => rng.random_range(500..4_000),
             Fault::KillRedis | Fault::KillPostgres | Fault::RestartPostgres | Fault::StallPostgres => rng.random_range(100..3_000),
-            Fault::FullPostgresDisk | Fault::SkewClock => rng.random_range(2_000..4_000),
+            // A program looks at a wrong clock within three seconds.
+            Fault::FullPostgresDisk | Fault::SkewClock => rng.random_range(4_000..6_000),
             Fault::Zombie => 120_000,
         };
         Duration::from_millis(millis)
