@@ -4,6 +4,7 @@ mod addresses;
 mod bodies;
 mod buckets;
 mod deadlines;
+mod feed;
 mod fields_at_their_limits;
 mod keys;
 mod leaving;
