@@ -209,6 +209,10 @@ impl Traffic {
 
     pub fn half_close(&mut self, direction: Direction) -> usize {
         let mut closed = 0;
+        for link in &mut self.links {
+            // The target may have taken a call that we have not heard the end of yet.
+            link.broken |= link.call(self.target, self.flows).is_err();
+        }
         for link in self.links.iter_mut().filter(|link| link.calling == Calling::Done && !link.broken) {
             closed += 1;
             for &from in directions(direction) {

@@ -173,7 +173,7 @@ fn a_delay_moves_everything_by_the_same_time_and_ends_when_it_is_taken_away() {
     hear(&server, "a");
     assert!(asked.elapsed() >= DELAY);
     hear(&server, "aaaaaaaaa");
-    assert!(asked.elapsed() < DELAY * 4, "delays have added up: {:?}", asked.elapsed());
+    assert!(asked.elapsed() < DELAY * 8, "delays have added up: {:?}", asked.elapsed());
     // The other way is not delayed, and both in turn are twice the delay.
     stage.proxy.set(Direction::Both, Flow::Delay(DELAY)).unwrap();
     let asked = Instant::now();
