@@ -16,7 +16,6 @@ use storage::queue::backend::Batch;
 use storage::queue::settle::Settler;
 use storage::replies::Replier;
 use storage::{Pg, StorageError};
-use uuid::Uuid;
 
 use crate::fulfillment::Fulfillment;
 use crate::metrics::WorkerMetrics;
@@ -185,10 +184,11 @@ impl FulfillOrder {
     async fn bury(&self, entry: Entry, reason: &str, settler: &Settler) {
         tracing::error!(reason, entry = entry.id, "a job became a dead letter");
         reach("bury.begun").await;
+        let id = dead_letters::id_of_entry(NAME, &entry.id, &entry.payload);
         for attempt in 1.. {
             let buried = async {
                 let client = self.pg.client().await?;
-                dead_letters::insert(&**client, Uuid::now_v7(), NAME, reason, &entry.payload).await
+                dead_letters::insert(&**client, id, NAME, reason, &entry.payload).await
             };
             let Err(error): Result<(), StorageError> = buried.await else { break };
             tracing::debug!(%error, "keeping a dead letter");
