@@ -11,21 +11,24 @@ use fred::types::config::{ConnectionConfig, PerformanceConfig, TcpConfig, Unresp
 
 use crate::StorageError;
 
-/// The replies of thousands of waiters may arrive in one read; fred drops what does not fit here.
-const BROADCAST_CAPACITY: usize = 65_536;
+/// The replies of thousands of waiters may arrive in one read; fred drops what does not fit here. For a client that subscribes only:
+/// fred makes nine channels of this size for each, full of empty places.
+const MESSAGES_MAX: usize = 65_536;
+/// What others hear is about their connection.
+const NOTICES_MAX: usize = 32;
 
 const QUIT_TIMEOUT: Duration = Duration::from_millis(200);
 /// Between two attempts at the first connection.
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-fn builder(settings: &config::Redis, command_timeout: Duration) -> Result<Builder, StorageError> {
+fn builder(settings: &config::Redis, command_timeout: Duration, broadcast_channel_capacity: usize) -> Result<Builder, StorageError> {
     let config = Config::from_url(settings.url.expose()).map_err(|error| StorageError::Settings(format!("redis.url: {error}")))?;
     let mut builder = Builder::from_config(config);
     // For ever, from 50 ms up to half a second apart.
     builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 500, 2));
     builder.set_performance_config(PerformanceConfig {
         default_command_timeout: command_timeout,
-        broadcast_channel_capacity: BROADCAST_CAPACITY,
+        broadcast_channel_capacity,
         ..PerformanceConfig::default()
     });
     builder.set_connection_config(ConnectionConfig {
@@ -47,21 +50,21 @@ fn builder(settings: &config::Redis, command_timeout: Duration) -> Result<Builde
 
 /// A client for ordinary commands. It connects in the background and reconnects for ever; commands fail at once while it is not connected.
 pub fn client(settings: &config::Redis) -> Result<Client, StorageError> {
-    let client = builder(settings, settings.command_timeout)?.build()?;
+    let client = builder(settings, settings.command_timeout, NOTICES_MAX)?.build()?;
     start(&client);
     Ok(client)
 }
 
 /// A client for reads that block for up to `block`, on a connection of its own.
 pub fn blocking_client(settings: &config::Redis, block: Duration) -> Result<Client, StorageError> {
-    let client = builder(settings, block + settings.command_timeout)?.build()?;
+    let client = builder(settings, block + settings.command_timeout, NOTICES_MAX)?.build()?;
     start(&client);
     Ok(client)
 }
 
 /// A client that subscribes. Whoever uses it sees to it that it does so again after a reconnect.
 pub fn subscriber(settings: &config::Redis) -> Result<SubscriberClient, StorageError> {
-    let client = builder(settings, settings.command_timeout)?.build_subscriber_client()?;
+    let client = builder(settings, settings.command_timeout, MESSAGES_MAX)?.build_subscriber_client()?;
     start(&client);
     Ok(client)
 }
