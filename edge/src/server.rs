@@ -200,7 +200,7 @@ impl Server {
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             tokio::select! {
                 served = connection.as_mut() => served,
-                () = self.leaving.cancelled() => {
+                () = self.leaving_used(&activity) => {
                     // Streams are taken until the client has answered that it knows, so none that it opened before is lost.
                     connection.as_mut().graceful_shutdown();
                     // An answer that never comes is not waited for.
@@ -234,6 +234,16 @@ impl Server {
                 "broken"
             }
         })
+    }
+
+    /// Waits until connections are to end and this one has been used. On a new one the goodbye could be there before the first requests,
+    /// which many clients send only after they have answered it, and so lose.
+    async fn leaving_used(&self, activity: &Activity) {
+        self.leaving.cancelled().await;
+        tokio::select! {
+            () = activity.used() => {}
+            () = self.let_go.cancelled() => {}
+        }
     }
 
     /// Ends all connections after what they are doing. `false` when some were still busy after `timeout`.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How often [`Activity::rested`] looks.
+/// How often [`Activity::rested`] and [`Activity::used`] look.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the client may take to close its side after ours.
 const LINGER: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub struct Deadlines {
 pub struct Activity {
     started: Instant,
     requests: AtomicUsize,
+    /// Whether there was any request yet.
+    used: AtomicBool,
     /// Nanoseconds after `started` at which the last request ended. A request may take less than a millisecond, head and all.
     idle_since_ns: AtomicU64,
     /// On HTTP/2 bytes may come without a request beginning: a ping is no head.
@@ -51,6 +53,7 @@ impl Activity {
     /// Counts a request until what is returned is dropped.
     pub fn begin(this: &Arc<Self>) -> Working {
         this.requests.fetch_add(1, Ordering::AcqRel);
+        this.used.store(true, Ordering::Release);
         Working(this.clone())
     }
 
@@ -69,6 +72,13 @@ impl Activity {
     pub async fn rested(&self, how_long: Duration) {
         let begun = Instant::now();
         while self.requests.load(Ordering::Acquire) > 0 || self.idle_since().max(begun) + how_long > Instant::now() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until there has been a request.
+    pub async fn used(&self) {
+        while !self.used.load(Ordering::Acquire) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -114,6 +124,7 @@ impl<S> Guarded<S> {
         let activity = Activity {
             started: now,
             requests: AtomicUsize::new(0),
+            used: AtomicBool::new(false),
             idle_since_ns: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),

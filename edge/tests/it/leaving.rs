@@ -140,27 +140,46 @@ fn http2_get(stream: u32, path: &str) -> Vec<u8> {
     [&[0, 0, block.len() as u8, 1, 5], &stream.to_be_bytes()[..], &block].concat()
 }
 
-#[tokio::test]
-async fn a_stream_that_is_opened_before_the_goodbye_was_heard_is_served() {
-    const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
-    let stage = stage().await;
-    let mut stream = connect(stage.address).await;
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    stream.write_all(SETTINGS_ACK).await.unwrap();
-    stream.write_all(&http2_get(1, GEO)).await.unwrap();
-    let mut heard = Vec::new();
-    let answered = async {
-        while !frames(&heard).contains(&(0, 1)) {
-            assert!(stream.read_buf(&mut heard).await.unwrap() > 0);
+/// What every HTTP/2 client begins with, and its answer to our settings.
+const HTTP2_HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+const GOAWAY: (u8, u32) = (7, 0);
+
+/// Reads until this frame has come.
+async fn hear_frame(stream: &mut TcpStream, heard: &mut Vec<u8>, frame: (u8, u32)) {
+    let hearing = async {
+        while !frames(heard).contains(&frame) {
+            assert!(stream.read_buf(heard).await.expect("no reset") > 0, "{frame:?} did not come: {:?}", frames(heard));
         }
     };
-    timeout(PATIENCE, answered).await.expect("an answer");
+    timeout(PATIENCE, hearing).await.expect("a frame in time");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_opened_before_the_goodbye_was_heard_is_served() {
+    let stage = stage().await;
+    let (mut stream, mut heard) = (connect(stage.address).await, Vec::new());
+    stream.write_all(&[HTTP2_HELLO, &http2_get(1, GEO)].concat()).await.unwrap();
+    hear_frame(&mut stream, &mut heard, (0, 1)).await;
     let stopping = leave(stage).await;
-    // The goodbye is in our buffer by now, unread.
+    hear_frame(&mut stream, &mut heard, GOAWAY).await;
+    // We have not answered it, so for all that the edge knows we have not read it.
     stream.write_all(&http2_get(3, GEO)).await.unwrap();
+    hear_frame(&mut stream, &mut heard, (0, 3)).await;
     timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("an end in time").expect("an end, not a reset");
-    let (goaway, headers) = (frames(&heard).iter().position(|&(kind, _)| kind == 7), frames(&heard).iter().position(|&f| f == (1, 3)));
-    assert!(goaway.is_some() && headers > goaway, "first the goodbye, then the answer: {:?}", frames(&heard));
+    timeout(PATIENCE, stopping).await.expect("an end in time").unwrap();
+}
+
+#[tokio::test]
+async fn a_new_connection_hears_no_goodbye_before_its_first_answer() {
+    let stage = stage().await;
+    let (mut stream, mut heard) = (connect(stage.address).await, Vec::new());
+    let stopping = leave(stage).await;
+    stream.write_all(HTTP2_HELLO).await.unwrap();
+    assert!(timeout(Duration::from_millis(200), hear_frame(&mut stream, &mut heard, GOAWAY)).await.is_err());
+    stream.write_all(&http2_get(1, GEO)).await.unwrap();
+    hear_frame(&mut stream, &mut heard, (0, 1)).await;
+    hear_frame(&mut stream, &mut heard, GOAWAY).await;
+    drop(stream);
     timeout(PATIENCE, stopping).await.expect("an end in time").unwrap();
 }
 

@@ -32,15 +32,15 @@ const CLIENTS: [Kind; 11] = [
     Kind::Http2,
     Kind::Http2,
 ];
-/// What a later version's migration may do while this one runs: columns in the tables that are used most.
-const LATER_MIGRATION: &str = "
-    alter table orders add column later text;
-    alter table order_items add column later bigint not null default 7;
-    alter table api_keys add column later text;
-    alter table products add column later text;
-    alter table events add column later text;
-    create table later (id bigint primary key);
-    insert into refinery_schema_history (version, name, applied_on, checksum) values (900, 'later', now()::text, '1');";
+/// What later versions' migrations may do while this one runs, each in a transaction: new columns in the tables that are used most.
+const LATER_MIGRATIONS: [&str; 6] = [
+    "alter table orders add column later text",
+    "alter table order_items add column later bigint not null default 7",
+    "alter table api_keys add column later text",
+    "alter table products add column later text",
+    "alter table events add column later text",
+    "create table later (id bigint primary key)",
+];
 
 async fn fleet(backstage: &Backstage, door: Door, edge: &Path) -> Arc<Fleet> {
     // Two edges and two workers share this database with other tests.
@@ -80,9 +80,13 @@ async fn leave(members: impl IntoIterator<Item = Member>) {
     }
 }
 
+/// As `worker migrate` would.
 async fn migrate(pg: &Pg) {
-    // As `worker migrate` would: in one transaction.
-    pg.client().await.unwrap().batch_execute(&format!("begin; {LATER_MIGRATION} commit")).await.expect("a migration");
+    let client = pg.client().await.unwrap();
+    for (sql, version) in LATER_MIGRATIONS.iter().zip(900..) {
+        let applied = format!("insert into refinery_schema_history values ({version}, 'later', now()::text, '1')");
+        client.batch_execute(&format!("begin; {sql}; {applied}; commit")).await.expect("a migration");
+    }
 }
 
 /// Every order that was answered is there once, and fulfilled, and no other.
@@ -100,7 +104,7 @@ async fn all_orders_are_fulfilled(pg: &Pg, expected: usize) {
 fn report(what: &str, mut tally: Tally) -> Tally {
     let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| tally.fulfill_within(share));
     println!(
-        "{what}: {} requests over {} connections, {:?}; refused {}, reset {}, cut {}, unsent {}; fulfillments {}: p50 {p50:?}, p99 {p99:?}, max {max:?}",
+        "{what}: {} requests over {} connections, {:?}; refused {}, reset {}, cut {}; unsent {}, turned away {}; fulfillments {}: p50 {p50:?}, p99 {p99:?}, max {max:?}",
         tally.requests(),
         tally.connections,
         tally.answers,
@@ -108,6 +112,7 @@ fn report(what: &str, mut tally: Tally) -> Tally {
         tally.reset,
         tally.cut,
         tally.unsent,
+        tally.turned_away,
         tally.fulfill.len(),
     );
     tally

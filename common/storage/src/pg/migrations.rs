@@ -1,5 +1,10 @@
 //! Schema migrations, applied in order and once, by whoever comes first: an advisory lock keeps the others waiting.
 
+use std::error::Error as _;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
 use super::{Pg, StorageError};
 
 mod embedded {
@@ -10,16 +15,43 @@ mod embedded {
 /// Any number, as long as nobody else takes it.
 const LOCK: i64 = 0x6170_6d69;
 
+/// A statement that waits for a table's lock keeps everybody else waiting behind it. After this it gives way, and tries again later.
+const LOCK_TIMEOUT_MS: u32 = 1_000;
+const ATTEMPTS_MAX: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Applies what has not been applied yet. Returns the names of the migrations it applied.
 pub async fn run(pg: &Pg) -> Result<Vec<String>, StorageError> {
     let mut client = pg.client().await?;
     // Migrating a large table may take as long as it takes.
     client.batch_execute("set statement_timeout = 0").await?;
     client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
-    let report = embedded::migrations::runner().run_async(&mut **client).await;
-    // The lock goes with the connection, which must not return to the pool with its time-out off.
+    client.batch_execute(&format!("set lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
+    let (mut applied, mut attempt) = (Vec::new(), 0);
+    let outcome = loop {
+        let outcome = embedded::migrations::runner().run_async(&mut **client).await;
+        let report = outcome.as_ref().map_or_else(|error| error.report(), Some);
+        applied.extend(report.iter().flat_map(|report| report.applied_migrations()).map(ToString::to_string));
+        attempt += 1;
+        match outcome {
+            Err(error) if attempt < ATTEMPTS_MAX && met_others(&error) => {
+                tracing::info!(%error, attempt, "others were in the way; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => break outcome,
+        }
+    };
+    // The lock goes with the connection, which must not return to the pool with its time-outs changed.
     drop(deadpool_postgres::Object::take(client));
-    Ok(report?.applied_migrations().iter().map(ToString::to_string).collect())
+    outcome?;
+    Ok(applied)
+}
+
+/// Whether a migration did not get a lock in time, or was ended because it and somebody else waited for each other.
+fn met_others(error: &refinery::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let code = causes.filter_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()).find_map(tokio_postgres::Error::code);
+    [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::T_R_DEADLOCK_DETECTED].into_iter().any(|state| code == Some(state))
 }
 
 /// Whether this binary's migrations have all been applied. A schema that a newer one has migrated further is as good.

@@ -33,7 +33,7 @@ fn refusals(sql: &str) -> Vec<String> {
     }
     let code: Vec<&str> = sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     let code = code.join(" ").to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut made = BTreeSet::new();
+    let (mut made, mut altered) = (BTreeSet::new(), BTreeSet::new());
     let mut refused = Vec::new();
     for statement in code.split(';').map(str::trim) {
         if let Some(rest) = statement.strip_prefix("create table ") {
@@ -46,6 +46,7 @@ fn refusals(sql: &str) -> Vec<String> {
         if alters.or(indexes).is_some_and(|table| made.contains(table)) {
             continue;
         }
+        altered.extend(alters);
         for (said, unless, why) in REFUSED {
             let nullable = said == "add column" && !statement.contains("not null");
             if statement.contains(said) && !unless.iter().any(|unless| statement.contains(unless)) && !nullable {
@@ -56,6 +57,11 @@ fn refusals(sql: &str) -> Vec<String> {
             let how = "make it `concurrently` by hand before, and say `if not exists` here";
             refused.push(format!("it keeps all who write waiting; {how}: {statement}"));
         }
+    }
+    if altered.len() > 1 {
+        refused.push(format!(
+            "locking one table after another, it and a transaction that writes to both may wait for each other: {altered:?}"
+        ));
     }
     refused
 }
@@ -102,6 +108,7 @@ fn what_expands_is_told_from_what_does_not() {
         "create table t (id bigint); create unique index u on orders (note)",
         "-- contracts: \ntruncate orders",
         "drop type kind",
+        "alter table orders add column a text; alter table events add column a text",
     ];
     for sql in bad {
         assert_eq!(refusals(sql).len(), 1, "{sql}: {:?}", refusals(sql));

@@ -4,7 +4,7 @@ use storage::Pg;
 use storage::pg::migrations;
 use testkit::database::Database;
 
-use crate::postgres_settings;
+use crate::{eventually, postgres_settings, soon};
 
 /// An empty database, beside a migrated one.
 async fn empty(name: &str) -> String {
@@ -49,4 +49,33 @@ async fn a_database_that_another_version_has_changed_is_refused_in_words() {
     let error = migrations::run(&pg).await.unwrap_err();
     println!("{error}");
     assert!(!error.is_unavailable() && error.to_string().contains("V1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_gives_way_to_who_holds_its_table_and_comes_again() {
+    let url = empty("migrated_late").await;
+    let pg = Pg::new(&postgres_settings(&url), "test").unwrap();
+    migrations::run(&pg).await.unwrap();
+    // As if the last one had not been there yet. It makes an index on this table.
+    let undo = "drop index dead_letters_age, api_key_usage_age, orders_idempotency_key_age; drop table held_license_keys;
+                delete from refinery_schema_history where version >= 3";
+    pg.client().await.unwrap().batch_execute(undo).await.unwrap();
+    let mut holder = pg.client().await.unwrap();
+    let holding = holder.transaction().await.unwrap();
+    holding.batch_execute("lock table dead_letters in row exclusive mode").await.unwrap();
+    let migrating = tokio::spawn({
+        let pg = pg.clone();
+        async move { migrations::run(&pg).await }
+    });
+    let waits = "select count(*) from pg_locks where not granted and locktype = 'relation'";
+    for wanted in [1, 0] {
+        eventually("waiting, and giving way", async || {
+            pg.client().await.unwrap().query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == wanted
+        })
+        .await;
+    }
+    assert!(!migrating.is_finished());
+    holding.commit().await.unwrap();
+    let applied = soon("the migration", migrating).await.unwrap().unwrap();
+    assert!(applied.iter().any(|name| name.starts_with("V3__")), "{applied:?}");
 }

@@ -36,6 +36,9 @@ pub struct Tally {
     pub cut: u64,
     /// Requests that found their connection closed before they were sent: what any client sends again over another one.
     pub unsent: u64,
+    /// Requests on HTTP/2 streams of which the goodbye said that they were not begun: sent after it, before it was understood. Libraries
+    /// send them again.
+    pub turned_away: u64,
     /// How long each fulfillment took. Their references are `roll-0`, `roll-1`, …, less those that were never sent.
     pub fulfill: Vec<Duration>,
     /// The first few things that went wrong.
@@ -242,11 +245,17 @@ impl Load {
     }
 
     fn failed(&self, error: &hyper::Error) -> bool {
-        let causes = std::iter::successors(error.source(), |&cause| cause.source());
-        let kind = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind).next();
+        let causes = || std::iter::successors(error.source(), |&cause| cause.source());
+        let http2 = causes().find_map(|cause| cause.downcast_ref::<h2::Error>());
+        let kind = causes().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
         let mut tally = self.tally.lock().unwrap();
+        // A stream that was begun, and then cut off by the connection's end, is told by an I/O error.
+        if http2.is_some_and(|error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)) {
+            tally.turned_away += 1;
+            return false;
+        }
         match kind {
-            Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => tally.reset += 1,
+            Some(ErrorKind::ConnectionReset) => tally.reset += 1,
             _ => tally.cut += 1,
         }
         tally.note(format!("{error:?}"));
