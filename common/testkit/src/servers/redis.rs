@@ -18,7 +18,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// How a Redis is to be: `RedisOptions { append_only: true, ..RedisOptions::default() }`.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
-    /// Every write goes to an append-only file (`appendfsync everysec`), so that the data is there again after a restart, whatever ended it.
+    /// Every write goes to an append-only file, so that the data is there again after a restart, whatever ended the process.
     /// While that file cannot grow, writes are refused with `MISCONF`.
     pub append_only: bool,
     /// An existing folder of the servers' account for that file; by default the server's own temporary one.
@@ -129,11 +129,12 @@ impl Server {
     fn run(&self, port: u16) -> Result<Process> {
         let (password, data) = (&self.password, self.options.data.as_ref().unwrap_or(&self.folder.path));
         let append_only = if self.options.append_only { "yes" } else { "no" };
+        // `appendfsync no`: with `everysec` a write may be put off while an fsync is under way, and a kill then loses what was answered already.
         // 0 is Redis' own word for no limit.
         let max_memory = self.options.max_memory_bytes.unwrap_or(0);
         let text = format!(
             "bind 127.0.0.1\nport {port}\nrequirepass {password}\ndaemonize no\nsave \"\"\ndir \"{}\"\nappendonly {append_only}\n\
-             appendfsync everysec\nmaxmemory {max_memory}\nmaxmemory-policy noeviction\n",
+             appendfsync no\nmaxmemory {max_memory}\nmaxmemory-policy noeviction\n",
             data.display()
         );
         // A file, because arguments are public to everybody on the machine.
