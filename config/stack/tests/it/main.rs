@@ -2,9 +2,11 @@
 //! real Redis and real sockets.
 
 mod command_line;
+mod crash_points;
 mod draining;
 mod followers;
 mod fulfill;
+mod mortal;
 mod openapi;
 mod orders;
 mod outages;
