@@ -325,11 +325,14 @@ async fn without_the_hold_license_keys_would_be_given_out_twice() {
 }
 
 /// The log, received by a second place before any commit is acknowledged.
-fn receive_log(site: &Site, postgres: &Postgres) -> Process {
-    let tool = || site.binaries.tool(Kind::Postgres, "pg_receivewal").expect("pg_receivewal").arg("-d").arg(postgres.url());
-    tool().args(["--create-slot", "--slot=second_place"]).must_succeed().expect("a slot");
+async fn receive_log(site: &Site, postgres: &Postgres, pg: &Pg) -> Process {
+    // Reserved at once: what `pg_receivewal --create-slot` makes keeps nothing until the receiver has said something, and a checkpoint
+    // in between takes away what it needs.
+    let slot = "select pg_create_physical_replication_slot('second_place', true)";
+    pg.client().await.unwrap().query(slot, &[]).await.expect("a slot");
     site.run("mkdir", &[&site.path("received")]);
-    let receiver = tool().args(["--synchronous", "--slot=second_place", "-D"]).arg(site.path("received"));
+    let receiver = site.binaries.tool(Kind::Postgres, "pg_receivewal").expect("pg_receivewal").arg("-d").arg(postgres.url());
+    let receiver = receiver.args(["--synchronous", "--slot=second_place", "-D"]).arg(site.path("received"));
     receiver.start(Path::new(&site.path("receiver.log"))).expect("pg_receivewal starts")
 }
 
@@ -339,7 +342,7 @@ async fn with_a_synchronous_log_a_lost_disk_loses_nothing() {
     let mut postgres = block_in_place(|| site.start("original", None, &[]));
     let keeper = Shopkeeper::with_shop(&postgres, &license_keys("STOCK", 5_000)).await;
     let mut told = keeper.send(&references("early", 10)).await;
-    let mut receiver = block_in_place(|| receive_log(&site, &postgres));
+    let mut receiver = receive_log(&site, &postgres, &keeper.installation.pg).await;
     block_in_place(|| site.back_up(&postgres, "backup"));
     let client = keeper.installation.pg.client().await.unwrap();
     client.batch_execute("alter system set synchronous_standby_names = 'pg_receivewal'").await.unwrap();
