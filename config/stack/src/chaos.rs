@@ -29,7 +29,12 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     if !cargo().args(["build", "--locked", "-p", "chaos"]).status()?.success() {
         bail!("the build failed; see above");
     }
-    let launch = Launch::new("chaos", build::target(environment)?.join("debug/chaos")).death_signal("TERM").arg("--edge").arg(&programs.edge).arg("--worker").arg(&programs.worker);
+    let launch = Launch::new("chaos", build::target(environment)?.join("debug/chaos"))
+        .death_signal("TERM")
+        .arg("--edge")
+        .arg(&programs.edge)
+        .arg("--worker")
+        .arg(&programs.worker);
     let status = launch.args(&options.args).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

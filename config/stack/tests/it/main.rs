@@ -10,6 +10,7 @@ mod mortal;
 mod openapi;
 mod orders;
 mod outages;
+mod patience;
 mod python;
 mod redis_commands;
 mod secrecy;

@@ -142,12 +142,18 @@ impl System {
 
     /// Starts a worker as its program does, and waits until it is ready.
     pub async fn worker(&self) -> Worker {
+        let worker = self.worker_at_once();
+        eventually("the worker to be ready", SOON, async || worker.health.is_ready().then_some(())).await;
+        worker
+    }
+
+    /// Starts a worker as its program does, and waits for nothing.
+    pub fn worker_at_once(&self) -> Worker {
         let settings = self.settings();
         let metrics = Metrics::new("worker", &[]).expect("metrics");
         let health = Health::new(&metrics);
         let running = worker::runner::start(&settings, &metrics, &health).expect("a worker");
-        eventually("the worker to be ready", SOON, async || health.is_ready().then_some(())).await;
-        Worker { running, drain_timeout: settings.worker.drain_timeout }
+        Worker { running, health, drain_timeout: settings.worker.drain_timeout }
     }
 
     /// A store, and a live key for it that no limit stops.
@@ -225,6 +231,7 @@ impl Edge {
 /// A running worker.
 pub struct Worker {
     running: worker::runner::Running,
+    health: Health,
     drain_timeout: Duration,
 }
 
