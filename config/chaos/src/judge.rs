@@ -221,7 +221,9 @@ fn expected_answers(calls: &[Call], _: &Truth) -> Vec<String> {
             (Ask::Fulfill { content: 0, .. }, 201 | 202) => answer.order_id.is_some(),
             (Ask::Fulfill { scarce: true, .. }, 409) if answer.code == "out_of_stock" => true,
             // Only ever sent once the reference or the key belongs to an order.
-            (Ask::Fulfill { content: 1.., .. }, 409) => ["external_reference_conflict", "idempotency_key_conflict"].contains(&answer.code.as_str()),
+            (Ask::Fulfill { content: 1.., .. }, 409) => {
+                ["external_reference_conflict", "idempotency_key_conflict"].contains(&answer.code.as_str())
+            }
             (Ask::Revoke { .. } | Ask::Read { .. }, 200) => answer.order_id.is_some(),
             (Ask::Session, 201) => answer.token_verifies == Some(true),
             // `resolves` speaks of these.
@@ -237,7 +239,8 @@ fn expected_answers(calls: &[Call], _: &Truth) -> Vec<String> {
 }
 
 fn resolves(calls: &[Call], _: &Truth) -> Vec<String> {
-    let missing = calls.iter().filter(|call| matches!(call.intent.ask, Ask::Revoke { .. } | Ask::Read { .. }) && call.status() == Some(404));
+    let missing =
+        calls.iter().filter(|call| matches!(call.intent.ask, Ask::Revoke { .. } | Ask::Read { .. }) && call.status() == Some(404));
     missing.map(|call| format!("call {}: {:?} was not found", call.intent.intent, call.intent.ask)).collect()
 }
 

@@ -80,7 +80,9 @@ impl Fault {
         match self {
             Fault::KillEdge | Fault::RestartEdge => Victim::Edge,
             Fault::KillWorker | Fault::RestartWorker | Fault::SkewClock | Fault::Zombie => Victim::Worker,
-            Fault::KillRedis | Fault::Flush | Fault::FlushStorm | Fault::StallRedis | Fault::CutRedis | Fault::FullRedisDisk => Victim::Redis,
+            Fault::KillRedis | Fault::Flush | Fault::FlushStorm | Fault::StallRedis | Fault::CutRedis | Fault::FullRedisDisk => {
+                Victim::Redis
+            }
             Fault::KillPostgres
             | Fault::RestartPostgres
             | Fault::TerminateBackends

@@ -62,6 +62,16 @@ impl Report {
         self.completions.iter().filter(|completion| (200..300).contains(&completion.status)).count()
     }
 
+    /// How callers were answered while these faults, and no others, struck and healed: statuses, 0 for a connection that broke.
+    pub fn statuses_during(&self, faults: &[Fault]) -> Vec<u16> {
+        self.rounds.iter().filter(|round| round.faults == faults).flat_map(|round| self.during(round)).collect()
+    }
+
+    fn during(&self, round: &Healed) -> impl Iterator<Item = u16> {
+        let round = round.struck..round.ended;
+        self.completions.iter().filter(move |call| round.contains(&call.at)).map(|call| call.status)
+    }
+
     /// Everything, as text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -81,11 +91,7 @@ impl Report {
             by_fault.entry(if round.faults.len() > 1 { "two at once".into() } else { name }).or_default().push(round);
         }
         for (name, rounds) in &by_fault {
-            let ended = |round: &&&Healed, completion: &&Completion| (round.struck..round.ended).contains(&completion.at);
-            let statuses: Vec<u16> = rounds
-                .iter()
-                .flat_map(|round| self.completions.iter().filter(move |completion| ended(&round, completion)).map(|call| call.status))
-                .collect();
+            let statuses: Vec<u16> = rounds.iter().flat_map(|round| self.during(round)).collect();
             let count = |wanted: fn(u16) -> bool| statuses.iter().filter(|status| wanted(**status)).count();
             let mut waits: Vec<Duration> = rounds.iter().map(|round| round.recovered_after).collect();
             waits.sort_unstable();

@@ -316,7 +316,11 @@ impl Harness {
             }
             if Instant::now() > deadline {
                 let made = self.load.made_since(from);
-                let what = format!("{made} of {} orders a second, {HEAL_DEADLINE:?} after the fault was mended; {}", self.usual, self.fleet.state().await);
+                let what = format!(
+                    "{made} of {} orders a second, {HEAL_DEADLINE:?} after the fault was mended; {}",
+                    self.usual,
+                    self.fleet.state().await
+                );
                 self.violations.push(Violation { rule: "heals_alone", what });
                 return Ok(at_rate.unwrap_or(HEAL_DEADLINE));
             }

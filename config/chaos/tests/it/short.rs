@@ -1,6 +1,7 @@
 //! A short run: every kind of fault once, and every promise kept.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chaos::fleet::{Program, Programs};
 use chaos::plan::Fault;
@@ -31,5 +32,12 @@ async fn every_kind_of_fault_strikes_and_nothing_acknowledged_is_lost() {
     }
     let struck: usize = report.rounds.iter().map(|round| round.faults.len()).sum();
     assert!(struck >= Fault::ALL.len(), "{struck} faults");
+    for fault in [Fault::Flush, Fault::FlushStorm, Fault::KillRedis, Fault::StallRedis, Fault::CutRedis] {
+        let statuses = report.statuses_during(&[fault]);
+        assert!(!statuses.iter().any(|status| *status >= 500), "{fault} is Redis' affair and not the callers': {statuses:?}");
+    }
+    for round in &report.rounds {
+        assert!(round.recovered_after < Duration::from_secs(15), "{round:?}");
+    }
     assert!(report.acknowledged() > 1_000, "{} calls acknowledged", report.acknowledged());
 }
