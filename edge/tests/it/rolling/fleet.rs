@@ -54,6 +54,7 @@ fn reuse_port(address: SocketAddr) -> TcpListener {
 }
 
 /// What is running.
+#[derive(Debug, Clone, Copy)]
 pub enum Role {
     Edge,
     Worker,
@@ -105,12 +106,8 @@ impl Fleet {
 
     /// Asks one to leave, waits until it has, and starts its successor. Returns how long the leaving took. Blocks.
     pub fn replace(&self, member: &mut Member) -> Duration {
-        let role = match member.role {
-            Role::Edge => Role::Edge,
-            Role::Worker => Role::Worker,
-        };
         let took = member.leave();
-        *member = self.start(role);
+        *member = self.start(member.role);
         took
     }
 }
