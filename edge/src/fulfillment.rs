@@ -70,7 +70,7 @@ pub struct Patience {
 impl Fulfillment {
     /// What comes of an order, as far as can be known in time. `Processing` only when a row says so.
     pub async fn fulfill(&self, order: NewOrder, request_id: &str) -> Result<FulfillOutcome, ApiError> {
-        let crowded = self.queue.is_connected() && self.depth.load(Ordering::Relaxed) > self.patience.depth_max;
+        let crowded = self.pg.is_crowded() || self.queue.is_connected() && self.depth.load(Ordering::Relaxed) > self.patience.depth_max;
         let Some(_room) = self.waiters.try_acquire().ok().filter(|_| !crowded) else {
             self.count("shed");
             return Err(ApiError::new(Code::Unavailable, "Too many requests are waiting for an answer. Send this one again."));

@@ -208,8 +208,8 @@ impl Fulfillment {
         Ok(())
     }
 
-    /// Completes orders that an edge wrote down as `processing` and that were just claimed. Those that have killed a worker before are
-    /// taken alone; those that have done so too often are given up.
+    /// Completes orders that an edge wrote down as `processing` and that were just claimed. Those that have ended a worker too often are
+    /// given up.
     pub async fn complete(&self, claimed: Vec<ProcessingOrder>) -> Result<Completed, StorageError> {
         let mut completed = Completed::default();
         let mut batch = Vec::new();
@@ -224,7 +224,7 @@ impl Fulfillment {
                 Ok(request) => {
                     let (order_id, store_id, mode) = (order.id.clone(), order.store_id, order.mode);
                     let new = NewOrder { order_id, store_id, mode, idempotency_key: None, request };
-                    batch.push((order.starts, new));
+                    batch.push(new);
                 }
                 Err(error) => {
                     self.give_up(&order, &format!("its request cannot be read: {error}")).await?;
@@ -232,10 +232,8 @@ impl Fulfillment {
                 }
             }
         }
-        let (fresh, suspects): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(starts, _)| *starts == 1);
-        let groups = std::iter::once(fresh).chain(suspects.into_iter().map(|suspect| vec![suspect]));
-        for group in groups.filter(|group| !group.is_empty()) {
-            let orders: Vec<&NewOrder> = group.iter().map(|(_, order)| order).collect();
+        if !batch.is_empty() {
+            let orders: Vec<&NewOrder> = batch.iter().collect();
             let short = self.complete_group(&orders, Busy::Skip, &mut completed).await?;
             for order in self.fail_short(&short, &mut completed).await? {
                 self.complete_alone(order, &mut completed).await?;

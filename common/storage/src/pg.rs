@@ -21,8 +21,8 @@ pub mod usage;
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use config::PostgresTls;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts};
@@ -36,6 +36,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use deadpool_postgres::{Client, Transaction};
 
+/// How long a crowd is remembered. Then somebody may try whether it is gone.
+const CROWDED_FOR: Duration = Duration::from_millis(250);
+
 /// A pool of connections and what is known about the server's health.
 #[derive(Clone)]
 pub struct Pg {
@@ -44,6 +47,26 @@ pub struct Pg {
     tls: MakeRustlsConnect,
     health: Arc<watch::Sender<bool>>,
     has_old_schema: Arc<AtomicBool>,
+    crowd: Arc<Crowd>,
+}
+
+/// Remembers when somebody last waited for a connection in vain.
+#[derive(Debug)]
+struct Crowd {
+    begun: Instant,
+    /// Milliseconds after `begun`.
+    until_ms: AtomicU64,
+}
+
+impl Crowd {
+    fn note(&self) {
+        let until = self.begun.elapsed() + CROWDED_FOR;
+        self.until_ms.store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn is_there(&self) -> bool {
+        self.until_ms.load(Ordering::Relaxed) > self.begun.elapsed().as_millis() as u64
+    }
 }
 
 /// Why the database cannot be used just now.
@@ -106,12 +129,23 @@ impl Pg {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StorageError::Settings(error.to_string()))?;
-        Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)), has_old_schema: Arc::default() })
+        let crowd = Arc::new(Crowd { begun: Instant::now(), until_ms: AtomicU64::new(0) });
+        Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)), has_old_schema: Arc::default(), crowd })
     }
 
     /// A connection of the pool, returned when dropped.
     pub async fn client(&self) -> Result<Client, StorageError> {
-        Ok(self.pool.get().await?)
+        let got = self.pool.get().await;
+        if let Err(PoolError::Timeout(TimeoutType::Wait)) = got {
+            self.crowd.note();
+        }
+        Ok(got?)
+    }
+
+    /// Whether somebody has waited for a connection in vain a moment ago. Work that can be refused had better be refused now, before anything
+    /// was done for it: else those who come again keep everybody busy with what comes to nothing.
+    pub fn is_crowded(&self) -> bool {
+        self.crowd.is_there()
     }
 
     /// Whether Postgres could be reached when last looked at, and has the schema that we need; kept current by [`listener`].

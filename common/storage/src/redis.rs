@@ -13,7 +13,7 @@ use crate::StorageError;
 
 /// The replies of thousands of waiters may arrive in one read; fred drops what does not fit here. For a client that subscribes only:
 /// fred makes nine channels of this size for each, full of empty places.
-const MESSAGES_MAX: usize = 65_536;
+const MESSAGES_MAX: usize = 16_384;
 /// What others hear is about their connection.
 const NOTICES_MAX: usize = 32;
 

@@ -273,9 +273,8 @@ impl Fleet {
             | Fault::RestartPostgres
             | Fault::TerminateBackends => Ok(()),
             Fault::KillRedis => {
-                self.redis.restart()?;
-                // It comes back with what it had a moment before, or empty.
-                if chance.is_multiple_of(2) { self.flush() } else { Ok(()) }
+                // It comes back empty, or with what it had a moment before. A disk that was full may have left it a file that it cannot read.
+                if chance.is_multiple_of(2) || self.redis.restart().is_err() { self.redis.restart_empty() } else { Ok(()) }
             }
             Fault::StallRedis => self.redis.resume(),
             Fault::CutRedis => self.redis_proxy.pass(),

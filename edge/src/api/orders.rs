@@ -184,6 +184,9 @@ pub async fn revoke(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
 
 /// Ends at once when the database is known to be away, before or while it is being asked, and in time when it is merely slow.
 async fn in_time(edge: &Edge, work: impl Future<Output = Result<Answer, ApiError>>) -> Result<Answer, ApiError> {
+    if edge.pg.is_crowded() {
+        return Err(ApiError::new(Code::Unavailable, "The database is busy right now. Send the request again."));
+    }
     tokio::select! {
         biased;
         () = edge.pg.down() => Err(ApiError::new(Code::Unavailable, "The database cannot be reached right now. Send the request again.")),

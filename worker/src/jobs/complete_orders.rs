@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::ids::OrderId;
 use storage::crash_point::reach;
 use storage::pg::listener::Notice;
-use storage::pg::orders::{self, PROCESSING_CHANNEL};
+use storage::pg::orders::{self, PROCESSING_CHANNEL, ProcessingOrder};
 use storage::{Pg, StorageError};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +31,9 @@ pub async fn run(
     interval: Duration,
     stop: CancellationToken,
 ) -> Result<(), StorageError> {
+    let mut sweeper = Sweeper { pg, fulfillment, metrics, unforgiven: Vec::new() };
     loop {
-        match sweep(&pg, &fulfillment, &metrics, &stop).await {
+        match sweeper.sweep(&stop).await {
             Ok(()) => {}
             // The health check tells the operator; the next sweep tries again.
             Err(error) if error.is_unavailable() => tracing::debug!(%error, "sweeping"),
@@ -54,38 +56,72 @@ pub async fn run(
     }
 }
 
-async fn sweep(pg: &Pg, fulfillment: &Arc<Fulfillment>, metrics: &WorkerMetrics, stop: &CancellationToken) -> Result<(), StorageError> {
-    while !stop.is_cancelled() {
-        let claimed = orders::claim_due(&**pg.client().await?, CLAIM_MAX, RETRY_AFTER).await?;
+struct Sweeper {
+    pg: Pg,
+    fulfillment: Arc<Fulfillment>,
+    metrics: WorkerMetrics,
+    /// Orders whose start ended in an orderly way while nobody could write that down. Nothing is claimed before it is.
+    unforgiven: Vec<OrderId>,
+}
+
+impl Sweeper {
+    /// Works until nothing is due. New orders are taken many at a time, those that were left behind one by one.
+    async fn sweep(&mut self, stop: &CancellationToken) -> Result<(), StorageError> {
+        while !stop.is_cancelled() {
+            self.forgive().await?;
+            let fresh = orders::claim_fresh(&**self.pg.client().await?, CLAIM_MAX, RETRY_AFTER).await?;
+            let nothing_new = fresh.is_empty();
+            self.complete(fresh).await?;
+            let suspect = orders::claim_suspect(&**self.pg.client().await?, RETRY_AFTER).await?;
+            if nothing_new && suspect.is_none() {
+                return Ok(());
+            }
+            self.complete(suspect.into_iter().collect()).await?;
+        }
+        Ok(())
+    }
+
+    async fn complete(&mut self, claimed: Vec<ProcessingOrder>) -> Result<(), StorageError> {
         if claimed.is_empty() {
             return Ok(());
         }
         reach("sweep.claimed").await;
-        let ids: Vec<_> = claimed.iter().map(|order| order.id.clone()).collect();
+        let ids: Vec<OrderId> = claimed.iter().map(|order| order.id.clone()).collect();
         let count = claimed.len() as u64;
-        let task = fulfillment.clone();
-        match tokio::spawn(async move { task.complete(claimed).await }).await {
+        let fulfillment = self.fulfillment.clone();
+        let unfinished = match tokio::spawn(async move { fulfillment.complete(claimed).await }).await {
             // An orderly end says nothing against the orders that are still processing, whatever the reason: others were quicker, or the
             // database went away.
             Ok(Ok(completed)) => {
                 reach("sweep.completed").await;
-                count_up(metrics, completed, count);
-                orders::forgive_start(&**pg.client().await?, &ids).await?;
+                count_up(&self.metrics, completed, count);
+                self.unforgiven = ids;
+                self.forgive().await?;
                 reach("sweep.forgiven").await;
+                return Ok(());
             }
-            Ok(Err(error)) => {
-                orders::forgive_start(&**pg.client().await?, &ids).await?;
-                metrics.jobs_total.with_label_values(&[NAME, "unavailable"]).inc_by(count);
+            Ok(Err(error)) if error.is_unavailable() => {
+                self.metrics.jobs_total.with_label_values(&[NAME, "unavailable"]).inc_by(count);
+                self.unforgiven = ids;
                 return Err(error);
             }
-            // The starts stay counted: these orders are taken one by one from now on, and given up in the end.
-            Err(panicked) => {
-                metrics.jobs_total.with_label_values(&[NAME, "panicked"]).inc_by(count);
-                tracing::error!(%panicked, orders = count, "completing orders");
-            }
-        }
+            Ok(Err(error)) => ("broken", error.to_string()),
+            Err(panicked) => ("panicked", panicked.to_string()),
+        };
+        // The starts stay counted: these orders are taken one by one from now on, and the one that is at fault is given up in the end.
+        let (outcome, reason) = unfinished;
+        self.metrics.jobs_total.with_label_values(&[NAME, outcome]).inc_by(count);
+        tracing::error!(reason, orders = count, "completing orders");
+        Ok(())
     }
-    Ok(())
+
+    async fn forgive(&mut self) -> Result<(), StorageError> {
+        if !self.unforgiven.is_empty() {
+            orders::forgive_start(&**self.pg.client().await?, &self.unforgiven).await?;
+            self.unforgiven.clear();
+        }
+        Ok(())
+    }
 }
 
 fn count_up(metrics: &WorkerMetrics, completed: Completed, claimed: u64) {

@@ -229,20 +229,34 @@ pub struct ProcessingOrder {
     pub starts: i32,
 }
 
-/// Claims up to `limit` orders that are `processing` and due: counts a start and sets the time of the next one, `retry_after` away and
-/// doubling with each start. Commit this before working on them, so that an order which kills its worker is known by its count.
-pub async fn claim_due(client: &impl GenericClient, limit: i64, retry_after: Duration) -> Result<Vec<ProcessingOrder>, StorageError> {
-    let rows = client
-        .query(
-            "with due as materialized (
-                 select id from orders where status = 'processing' and next_attempt_at <= now()
-                 order by next_attempt_at limit $1 for update skip locked)
-             update orders set starts = starts + 1,
-                    next_attempt_at = now() + make_interval(secs => $2 * power(2, least(starts, 6)))
-             where id in (select id from due) returning id, store_id, live, sealed_request, starts",
-            &[&limit, &retry_after.as_secs_f64()],
-        )
-        .await?;
+/// Claims up to `limit` orders that are `processing` and due and that no worker has left behind: counts a start and sets the time of the
+/// next one, `retry_after` away and doubling with each start. Commit this before working on them, so that an order which kills its worker
+/// is known by its count.
+pub async fn claim_fresh(client: &impl GenericClient, limit: i64, retry_after: Duration) -> Result<Vec<ProcessingOrder>, StorageError> {
+    claim(client, "starts = 0", limit, retry_after).await
+}
+
+/// Claims one order that is due and that a worker has left behind before, in the same way. One at a time: if it ends this worker too, no
+/// other order has had a start counted that it is not to blame for.
+pub async fn claim_suspect(client: &impl GenericClient, retry_after: Duration) -> Result<Option<ProcessingOrder>, StorageError> {
+    Ok(claim(client, "starts > 0", 1, retry_after).await?.pop())
+}
+
+async fn claim(
+    client: &impl GenericClient,
+    which: &'static str,
+    limit: i64,
+    retry_after: Duration,
+) -> Result<Vec<ProcessingOrder>, StorageError> {
+    let sql = format!(
+        "with due as materialized (
+             select id from orders where status = 'processing' and next_attempt_at <= now() and {which}
+             order by next_attempt_at limit $1 for update skip locked)
+         update orders set starts = starts + 1,
+                next_attempt_at = now() + make_interval(secs => $2 * power(2, least(starts, 6)))
+         where id in (select id from due) returning id, store_id, live, sealed_request, starts"
+    );
+    let rows = client.query(&sql, &[&limit, &retry_after.as_secs_f64()]).await?;
     let read = |row: &Row| {
         Ok(ProcessingOrder {
             id: read_id(row.get(0))?,

@@ -29,16 +29,24 @@ async fn a_refused_connection_is_unavailable_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_free_connection_in_time_is_unavailable() {
+async fn no_free_connection_in_time_is_unavailable_and_remembered_for_a_moment() {
     let database = Database::new().await.unwrap();
     let pg = pg_with(database.url(), &[("POSTGRES__CONNECTIONS_MAX", "1"), ("POSTGRES__CHECKOUT_TIMEOUT_MS", "100")]);
     let held = pg.client().await.unwrap();
+    assert!(!pg.is_crowded());
     let started = Instant::now();
     let error = pg.client().await.err().unwrap();
+    assert!(pg.is_crowded());
     assert!(error.is_unavailable(), "{error}");
     assert!((90..1_500).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     drop(held);
     drop(pg.client().await.unwrap());
+    soon("the crowd to be forgotten", async {
+        while pg.is_crowded() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

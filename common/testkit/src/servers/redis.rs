@@ -1,7 +1,7 @@
 //! A private Redis on a free loopback port. It carries and never keeps: nothing is written to disk, unless a test wants it so.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::host::{Binaries, DataFolder, Kind, Lifetime};
 use super::loopback::{connect, on_free_port, random_password};
 use super::postgres::for_tests;
-use crate::process::{Process, Signal};
+use crate::process::{Launch, Process, Signal};
 
 const READY_DEADLINE: Duration = Duration::from_secs(20);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -110,6 +110,17 @@ impl Redis {
         Ok(())
     }
 
+    /// Like [`Redis::restart`], and empty in any case: what was written to its file is removed first.
+    pub fn restart_empty(&mut self) -> Result<()> {
+        if self.process.exited()?.is_none() {
+            self.stop()?;
+        }
+        let folder = self.server.data().join("appendonlydir");
+        let account = self.server.binaries.host().account();
+        Launch::new("rm", "rm").account(account).arg("-rf").arg(folder).must_succeed()?;
+        self.restart()
+    }
+
     /// SIGSTOP: it stands still, connections stay open and say nothing.
     pub fn pause(&mut self) -> Result<()> {
         self.process.pause()
@@ -126,8 +137,12 @@ impl Server {
         self.options.log.clone().unwrap_or_else(|| self.folder.path.join("log"))
     }
 
+    fn data(&self) -> &Path {
+        self.options.data.as_ref().unwrap_or(&self.folder.path)
+    }
+
     fn run(&self, port: u16) -> Result<Process> {
-        let (password, data) = (&self.password, self.options.data.as_ref().unwrap_or(&self.folder.path));
+        let (password, data) = (&self.password, self.data());
         let append_only = if self.options.append_only { "yes" } else { "no" };
         // `appendfsync no`: with `everysec` a write may be put off while an fsync is under way, and a kill then loses what was answered already.
         // 0 is Redis' own word for no limit.

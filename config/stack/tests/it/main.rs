@@ -11,6 +11,7 @@ mod openapi;
 mod orders;
 mod outages;
 mod patience;
+mod poison;
 mod python;
 mod redis_commands;
 mod secrecy;

@@ -143,7 +143,7 @@ impl Shopkeeper {
         let client = self.installation.pg.client().await.expect("a connection");
         // Whatever a worker that is gone had planned.
         client.batch_execute("update orders set next_attempt_at = now() where status = 'processing'").await.expect("that it is done");
-        let claimed = orders::claim_due(&**client, 100, Duration::from_secs(1)).await.expect("orders");
+        let claimed = orders::claim_fresh(&**client, 100, Duration::from_secs(1)).await.expect("orders");
         self.fulfillment.complete(claimed).await.expect("that they are completed").fulfilled
     }
 

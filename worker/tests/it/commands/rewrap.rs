@@ -78,7 +78,7 @@ impl Installation {
         let given_up = order(2, both);
         fulfillment.write_down(&given_up).await.unwrap();
         let client = self.pg.client().await.unwrap();
-        let claimed = orders::claim_due(&**client, 1, Duration::from_secs(1)).await.unwrap();
+        let claimed = orders::claim_fresh(&**client, 1, Duration::from_secs(1)).await.unwrap();
         assert_eq!(fulfillment.complete(claimed).await.unwrap().dead_letters, 1);
         fulfillment.write_down(&order(3, both)).await.unwrap();
 

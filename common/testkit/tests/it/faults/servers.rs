@@ -47,12 +47,14 @@ fn a_base_backup_runs_beside_its_original_with_settings_of_its_own() {
 }
 
 #[test]
-fn an_append_only_redis_has_its_data_after_a_kill() {
+fn an_append_only_redis_has_its_data_after_a_kill_unless_it_is_not_wanted() {
     let mut redis = Redis::start_with(&binaries(), RedisOptions { append_only: true, ..RedisOptions::default() }).unwrap();
     assert!(ask_redis(&redis, "SET a 1", LONG).unwrap().contains("+OK\r\n+OK\r\n"));
     redis.kill().unwrap();
     redis.restart().unwrap();
     assert!(ask_redis(&redis, "GET a", LONG).unwrap().contains("$1\r\n1\r\n"));
+    redis.restart_empty().unwrap();
+    assert!(ask_redis(&redis, "GET a", LONG).unwrap().contains("$-1\r\n"));
 }
 
 #[test]
