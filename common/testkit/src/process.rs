@@ -34,6 +34,7 @@ pub struct Launch {
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    removed_env: Vec<OsString>,
     folder: Option<PathBuf>,
     account: Option<Account>,
     listener: Option<Arc<OwnedFd>>,
@@ -48,6 +49,7 @@ impl Launch {
             program: program.into(),
             args: Vec::new(),
             env: Vec::new(),
+            removed_env: Vec::new(),
             folder: None,
             account: None,
             listener: None,
@@ -70,6 +72,12 @@ impl Launch {
     /// Sets one environment variable on top of the inherited ones.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Leaves out inherited environment variables.
+    pub fn without_env(mut self, names: &[OsString]) -> Self {
+        self.removed_env.extend_from_slice(names);
         self
     }
 
@@ -149,6 +157,7 @@ impl Launch {
         };
         command.arg(format!("--pdeathsig={}", self.death_signal)).args(["--", "sh", "-c", script]);
         command.arg(std::process::id().to_string()).arg(&self.program).args(&self.args);
+        self.removed_env.iter().for_each(|name| drop(command.env_remove(name)));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);

@@ -16,7 +16,9 @@ pub struct Programs {
 
 /// Cargo decides what is fresh.
 pub fn build(environment: &Environment) -> Result<Programs> {
+    // Build scripts that watch what cargo tells us about our own package would run again, and everything above them be built again.
     let cargo = Launch::new("cargo build", &environment.cargo).folder(workspace()).death_signal("TERM");
+    let cargo = cargo.without_env(&environment.of_this_package);
     let status = cargo.args(["build", "--release", "--locked", "-p", "edge", "-p", "worker"]).status()?;
     if !status.success() {
         bail!("the build failed; see above");

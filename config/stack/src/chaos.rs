@@ -25,8 +25,9 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     Host::of_this_checkout(&environment.path)?.find_or_unpack(&[Kind::Postgres, Kind::Redis], &|line| eprintln!("{line}"))?;
     let programs = build::build(environment)?;
     // The harness itself need not be fast, and its dev profile is what the tests have built already.
-    let cargo = || Launch::new("cargo", &environment.cargo).folder(workspace()).death_signal("TERM");
-    if !cargo().args(["build", "--locked", "-p", "chaos"]).status()?.success() {
+    let cargo = Launch::new("cargo build", &environment.cargo).folder(workspace()).death_signal("TERM");
+    let cargo = cargo.without_env(&environment.of_this_package);
+    if !cargo.args(["build", "--locked", "-p", "chaos"]).status()?.success() {
         bail!("the build failed; see above");
     }
     let launch = Launch::new("chaos", build::target(environment)?.join("debug/chaos"))

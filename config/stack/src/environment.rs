@@ -16,6 +16,8 @@ pub struct Environment {
     pub own: PathBuf,
     /// The cargo that started us.
     pub cargo: PathBuf,
+    /// Variables by which cargo tells us about our own package.
+    pub of_this_package: Vec<OsString>,
     /// A Postgres to use instead of our own.
     pub database_url: Option<String>,
     /// A Redis to use instead of our own.
@@ -32,11 +34,16 @@ impl Environment {
             path: env::var_os("PATH").context("PATH is not set")?,
             own: env::current_exe().context("cannot find our own program")?,
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into(),
+            of_this_package: env::vars_os().map(|(name, _)| name).filter(is_of_this_package).collect(),
             database_url: url("DATABASE_URL", &["postgres://", "postgresql://"])?,
             redis_url: url("REDIS_URL", &["redis://", "rediss://"])?,
             postgres_tls_is_set: env::var_os("ANONYMOUSPAY_POSTGRES__TLS").is_some(),
         })
     }
+}
+
+fn is_of_this_package(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
 }
 
 fn url(name: &str, schemes: &[&str]) -> Result<Option<String>> {

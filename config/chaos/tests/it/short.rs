@@ -23,7 +23,7 @@ async fn every_kind_of_fault_strikes_and_nothing_acknowledged_is_lost() {
         programs: Programs { edge: program("edge"), worker: program("worker") },
         folder: folder.path().to_owned(),
     };
-    let report = run(options, |line| eprintln!("{line}")).await.unwrap();
+    let report = Box::pin(run(options, |line| eprintln!("{line}"))).await.unwrap();
     println!("{}", report.text());
     if !report.is_good() {
         // For whoever looks for the reason.
