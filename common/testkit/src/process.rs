@@ -157,7 +157,9 @@ impl Launch {
         };
         command.arg(format!("--pdeathsig={}", self.death_signal)).args(["--", "sh", "-c", script]);
         command.arg(std::process::id().to_string()).arg(&self.program).args(&self.args);
-        self.removed_env.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in &self.removed_env {
+            command.env_remove(name);
+        }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);

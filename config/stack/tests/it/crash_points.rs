@@ -15,6 +15,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use self::kind::Kind;
 use self::lane::{End, Lane, Walked};
+use crate::system::alone;
 
 /// Walks side by side. Each waits more than it works.
 const LANES: usize = 8;
@@ -68,6 +69,7 @@ async fn walk_to_ends(mut lanes: Vec<Lane>, walks: Vec<Walk>, tries: usize) -> (
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_ends_wherever_and_again_nothing_is_lost_or_doubled() {
+    let _turn = alone().await;
     let began = Instant::now();
     let mut lanes = Vec::new();
     for number in 0..LANES {

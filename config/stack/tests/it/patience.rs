@@ -33,7 +33,7 @@ fn job(sealer: &Sealer, store_id: i64, number: usize) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_thousand_waiting_jobs_drain() {
-    let system = System::new().await;
+    let system = System::alone().await;
     let (shop, _) = system.shop("demo").await;
     shop.generated(&system.pg, "A").await.unwrap();
     let settings = system.settings();

@@ -26,7 +26,13 @@ use tokio::time::Instant;
 /// Longer than anything that should happen at all takes, on a machine that does other things too.
 pub const SOON: Duration = Duration::from_secs(15);
 /// Systems at once: each has some forty database connections, and the tests share one server.
-static TURNS: Semaphore = Semaphore::const_new(4);
+const SYSTEMS_MAX: u32 = 4;
+static TURNS: Semaphore = Semaphore::const_new(SYSTEMS_MAX as usize);
+
+/// For what keeps the whole machine busy: while this lives there is no system, so that nobody measures what is not his own.
+pub async fn alone() -> SemaphorePermit<'static> {
+    TURNS.acquire_many(SYSTEMS_MAX).await.expect("turns are never closed")
+}
 
 /// A clock that tests can set forward.
 pub struct TestClock {
@@ -66,6 +72,13 @@ impl System {
     /// A database of its own on the shared Postgres, and a Redis of its own.
     pub async fn new() -> Self {
         let turn = TURNS.acquire().await.expect("turns are never closed");
+        let database = Database::new().await.expect("a database");
+        Self::over(None, database.url(), turn)
+    }
+
+    /// As [`System::new`], beside no other.
+    pub async fn alone() -> Self {
+        let turn = alone().await;
         let database = Database::new().await.expect("a database");
         Self::over(None, database.url(), turn)
     }
