@@ -7,6 +7,7 @@ pub mod clock;
 #[cfg(feature = "database")]
 pub mod database;
 pub mod faults;
+pub mod health;
 #[cfg(feature = "database")]
 pub mod http;
 pub mod process;

@@ -1,18 +1,18 @@
 //! The platform as real processes on this machine, and everything that can be done to it. Edges and workers reach Postgres and Redis
 //! through proxies that can be told to misbehave; the harness itself goes straight to them.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use common::job::FULFILL_ORDER;
 use storage::queue::{Producer, QueueName};
 use storage::{Pg, redis};
 use testkit::faults::clock::ShiftedClock;
 use testkit::faults::disk::SmallDisk;
 use testkit::faults::proxy::{Direction, Flow, Proxy};
+use testkit::health::all_checks_pass;
 use testkit::http::Client;
 use testkit::process::{Launch, Process, Signal, Usage};
 use testkit::servers::{Host, Kind, Postgres, PostgresOptions, Redis, RedisOptions, free_port};
@@ -298,15 +298,7 @@ impl Fleet {
 
     /// FLUSHALL.
     pub fn flush(&self) -> Result<()> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.redis.port()))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let url = self.redis.url();
-        let password = url.trim_start_matches("redis://:").split('@').next().unwrap_or_default();
-        write!(stream, "AUTH {password}\r\nFLUSHALL\r\n")?;
-        let mut answer = [0; b"+OK\r\n+OK\r\n".len()];
-        stream.read_exact(&mut answer).context("FLUSHALL")?;
-        ensure!(answer == *b"+OK\r\n+OK\r\n", "FLUSHALL: {}", String::from_utf8_lossy(&answer));
-        Ok(())
+        self.redis.flush()
     }
 
     async fn terminate_backends(&self) -> Result<()> {
@@ -378,11 +370,8 @@ fn member(name: &str, program: &Program, settings: &Settings, section: &str, fol
     Ok(Member { name: name.to_owned(), launch, process: None, admin, log: folder.join(format!("{name}.log")), paused: false })
 }
 
-async fn readiness(member: &Member) -> Option<(u16, serde_json::Value)> {
+/// What its readiness page says: status and body.
+async fn readiness(member: &Member) -> Option<(u16, String)> {
     let answer = Client::new(member.admin, false).get("/readyz").await.ok()?;
-    Some((answer.status.as_u16(), answer.json()))
-}
-
-fn all_checks_pass(report: &serde_json::Value) -> bool {
-    report["checks"].as_object().is_some_and(|checks| !checks.is_empty() && checks.values().all(|check| check["status"] == "ok"))
+    Some((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned()))
 }

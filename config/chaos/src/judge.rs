@@ -76,6 +76,17 @@ fn answered(calls: &[Call]) -> impl Iterator<Item = (&Call, &str, &Answer)> {
     })
 }
 
+/// What was ever asked for, by store and reference; `which` chooses by whether it needs something that may run out.
+fn asked_for(calls: &[Call], which: impl Fn(bool) -> bool) -> BTreeSet<(usize, &str)> {
+    calls
+        .iter()
+        .filter_map(|call| match &call.intent.ask {
+            Ask::Fulfill { reference, scarce, .. } if which(*scarce) => Some((call.intent.store, reference.as_str())),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Those that were told of an order.
 fn told(calls: &[Call]) -> impl Iterator<Item = (&Call, &str, &Answer, &str)> {
     answered(calls)
@@ -165,13 +176,7 @@ fn no_false_shortage(calls: &[Call], truth: &Truth) -> Vec<String> {
         .filter(|(call, _, answer)| answer.code == "out_of_stock" && matches!(call.intent.ask, Ask::Fulfill { scarce: false, .. }))
         .map(|(call, reference, _)| format!("call {}: {reference} was told that the stock is out", call.intent.intent))
         .collect();
-    let plentiful: BTreeSet<(usize, &str)> = calls
-        .iter()
-        .filter_map(|call| match &call.intent.ask {
-            Ask::Fulfill { reference, scarce: false, .. } => Some((call.intent.store, reference.as_str())),
-            _ => None,
-        })
-        .collect();
+    let plentiful = asked_for(calls, |scarce| !scarce);
     let failed = truth.orders.iter().filter(|(_, order)| order.status == OrderStatus::Failed);
     let failed = failed.filter(|(_, order)| plentiful.contains(&(order.store, order.reference.as_str())));
     wrong.extend(failed.map(|(id, _)| format!("{id} has failed although nothing was short")));
@@ -201,13 +206,7 @@ fn revoked_stays(calls: &[Call], truth: &Truth) -> Vec<String> {
 }
 
 fn cause(calls: &[Call], truth: &Truth) -> Vec<String> {
-    let asked: BTreeSet<(usize, &str)> = calls
-        .iter()
-        .filter_map(|call| match &call.intent.ask {
-            Ask::Fulfill { reference, .. } => Some((call.intent.store, reference.as_str())),
-            _ => None,
-        })
-        .collect();
+    let asked = asked_for(calls, |_| true);
     let uncaused = truth.orders.iter().filter(|(_, order)| !asked.contains(&(order.store, order.reference.as_str())));
     uncaused.map(|(id, order)| format!("{id}: nobody asked for {}", order.reference)).collect()
 }

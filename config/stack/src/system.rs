@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use testkit::health::all_checks_pass;
 use testkit::process::{Launch, Process, Signal};
 use testkit::servers::{Binaries, Lifetime, Postgres, Redis};
 
@@ -144,12 +145,6 @@ impl System {
     }
 }
 
-/// Reads `{"checks": {"postgres": {"status": "ok", …}, …}, …}`. A process that checks nothing yet has not found anything well.
-fn all_checks_pass(body: &str) -> bool {
-    let Ok(report) = serde_json::from_str::<serde_json::Value>(body.trim()) else { return false };
-    report["checks"].as_object().is_some_and(|checks| !checks.is_empty() && checks.values().all(|check| check["status"] == "ok"))
-}
-
 /// The port of the edge with this index.
 pub fn edge_port(index: usize) -> u16 {
     // At most eight edges.
@@ -242,18 +237,6 @@ while :; do read line <> "$folder/$name.wait"; done
             service.process.wait_until(Duration::from_secs(10), || Path::exists(&path)).unwrap();
             fs::read_to_string(path).unwrap()
         }
-    }
-
-    #[test]
-    fn ready_means_that_every_check_passes() {
-        assert!(all_checks_pass(
-            r#"{"checks":{"a":{"required":true,"status":"ok"},"b":{"required":false,"status":"ok"}},"status":"ready"}"#
-        ));
-        assert!(!all_checks_pass(
-            r#"{"checks":{"a":{"required":true,"status":"ok"},"b":{"required":false,"status":"failing"}},"status":"ready"}"#
-        ));
-        assert!(!all_checks_pass(r#"{"checks":{},"status":"ready"}"#));
-        assert!(!all_checks_pass("ready"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Sweeper {
         let ids: Vec<OrderId> = claimed.iter().map(|order| order.id.clone()).collect();
         let count = claimed.len() as u64;
         let fulfillment = self.fulfillment.clone();
-        let unfinished = match tokio::spawn(async move { fulfillment.complete(claimed).await }).await {
+        let (outcome, reason) = match tokio::spawn(async move { fulfillment.complete(claimed).await }).await {
             // An orderly end says nothing against the orders that are still processing, whatever the reason: others were quicker, or the
             // database went away.
             Ok(Ok(completed)) => {
@@ -109,7 +109,6 @@ impl Sweeper {
             Err(panicked) => ("panicked", panicked.to_string()),
         };
         // The starts stay counted: these orders are taken one by one from now on, and the one that is at fault is given up in the end.
-        let (outcome, reason) = unfinished;
         self.metrics.jobs_total.with_label_values(&[NAME, outcome]).inc_by(count);
         tracing::error!(reason, orders = count, "completing orders");
         Ok(())

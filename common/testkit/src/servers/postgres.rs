@@ -87,7 +87,8 @@ impl Postgres {
         Self::start_with(binaries, PostgresOptions { lifetime, log, ..PostgresOptions::default() })
     }
 
-    /// Like [`Postgres::start`], as the options say. A standby is never ready; a base backup that recovers is, when it has been promoted.
+    /// Like [`Postgres::start`], as the options say. A base backup that recovers is ready when it has been
+    /// promoted, if `hot_standby=off` is among its settings; with a hot standby before that.
     pub fn start_with(binaries: &Binaries, options: PostgresOptions) -> Result<Self> {
         let PostgresOptions { lifetime, data, password, settings, log } = options;
         let folder = binaries.host.data_folder(lifetime)?;

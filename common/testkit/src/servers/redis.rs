@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use super::host::{Binaries, DataFolder, Kind, Lifetime};
 use super::loopback::{connect, on_free_port, random_password};
@@ -13,6 +13,7 @@ use super::postgres::for_tests;
 use crate::process::{Launch, Process, Signal};
 
 const READY_DEADLINE: Duration = Duration::from_secs(20);
+const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How a Redis is to be: `RedisOptions { append_only: true, ..RedisOptions::default() }`.
@@ -121,6 +122,13 @@ impl Redis {
         self.restart()
     }
 
+    /// FLUSHALL: everything in it is gone, connections stay.
+    pub fn flush(&self) -> Result<()> {
+        let flushed = answers(self.port, &self.server.password, "FLUSHALL", "OK", FLUSH_DEADLINE).context("FLUSHALL")?;
+        ensure!(flushed, "Redis refused FLUSHALL");
+        Ok(())
+    }
+
     /// SIGSTOP: it stands still, connections stay open and say nothing.
     pub fn pause(&mut self) -> Result<()> {
         self.process.pause()
@@ -157,16 +165,17 @@ impl Server {
         self.binaries.host.write_private(&settings, &text)?;
         let launch = self.binaries.server(Kind::Redis, "redis")?.folder(&self.folder.path).arg(&settings);
         let mut process = launch.start(&self.log())?;
-        process.wait_until(READY_DEADLINE, || answers(port, password).is_ok_and(|ready| ready))?;
+        process.wait_until(READY_DEADLINE, || answers(port, password, "PING", "PONG", Duration::from_secs(1)).is_ok_and(|ready| ready))?;
         Ok(process)
     }
 }
 
-fn answers(port: u16, password: &str) -> std::io::Result<bool> {
-    const EXPECTED: &[u8] = b"+OK\r\n+PONG\r\n";
-    let mut stream = connect(port, Duration::from_secs(1))?;
-    stream.write_all(format!("AUTH {password}\r\nPING\r\n").as_bytes())?;
-    let mut answer = [0; EXPECTED.len()];
+/// Whether the server signs us in and answers `command` with the word `expected`.
+fn answers(port: u16, password: &str, command: &str, expected: &str, deadline: Duration) -> std::io::Result<bool> {
+    let mut stream = connect(port, deadline)?;
+    stream.write_all(format!("AUTH {password}\r\n{command}\r\n").as_bytes())?;
+    let expected = format!("+OK\r\n+{expected}\r\n").into_bytes();
+    let mut answer = vec![0; expected.len()];
     stream.read_exact(&mut answer)?;
-    Ok(answer == EXPECTED)
+    Ok(answer == expected)
 }
