@@ -3,12 +3,13 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::mac::{KeyedMac, KeyedMacs};
 use crate::mode::Mode;
-use crate::secret::{Secret, SecretList};
+use crate::secret::SecretList;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const PREFIX_LEN: usize = "sk_live_".len();
@@ -101,38 +102,31 @@ pub struct MalformedApiKey;
 pub type ApiKeyHash = [u8; 32];
 
 /// Hashes keys under the configured peppers: new ones under the first, known ones under whichever made them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ApiKeyHasher {
-    peppers: Vec<(Secret, Hmac<Sha256>)>,
+    peppers: KeyedMacs,
 }
 
 impl ApiKeyHasher {
     /// A hasher over these peppers. The keyed state is prepared once.
     pub fn new(peppers: &SecretList) -> Self {
-        let keyed = |secret: &Secret| Hmac::<Sha256>::new_from_slice(secret.expose()).ok().map(|mac| (secret.clone(), mac));
-        Self { peppers: peppers.iter().filter_map(keyed).collect() }
+        Self { peppers: KeyedMacs::new(peppers) }
     }
 
     /// The pepper's id and the hash to keep for a new key.
     pub fn hash(&self, key: &ApiKey) -> (&str, ApiKeyHash) {
-        let (secret, mac) = &self.peppers[0];
-        (secret.id(), finish(mac, key))
+        let mac = self.peppers.first();
+        (mac.id(), finish(mac, key))
     }
 
     /// The hashes under which this key may be known, newest pepper first.
     pub fn candidates<'a>(&'a self, key: &'a ApiKey) -> impl Iterator<Item = ApiKeyHash> + 'a {
-        self.peppers.iter().map(|(_, mac)| finish(mac, key))
+        self.peppers.iter().map(|mac| finish(mac, key))
     }
 }
 
-fn finish(mac: &Hmac<Sha256>, key: &ApiKey) -> ApiKeyHash {
-    mac.clone().chain_update(key.text.as_bytes()).finalize().into_bytes().into()
-}
-
-impl fmt::Debug for ApiKeyHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.peppers.iter().map(|(secret, _)| secret)).finish()
-    }
+fn finish(mac: &KeyedMac, key: &ApiKey) -> ApiKeyHash {
+    mac.begin().chain_update(key.text.as_bytes()).finalize().into_bytes().into()
 }
 
 /// What a key may be used for. A key without scopes may be used for everything.

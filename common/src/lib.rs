@@ -14,6 +14,7 @@ pub mod job;
 pub mod json;
 pub mod license;
 pub mod limits;
+pub mod mac;
 pub mod mode;
 pub mod money;
 pub mod order;

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroize;
 
+use crate::mac::{KeyedMac, KeyedMacs};
 use crate::mode::Mode;
-use crate::secret::{Secret, SecretList};
+use crate::secret::SecretList;
 
 /// The longest license key, in bytes.
 pub const LICENSE_KEY_MAX_BYTES: usize = 512;
@@ -109,45 +109,39 @@ pub struct MalformedPattern;
 pub type LicenseDigest = [u8; 16];
 
 /// Makes digests, so that the database can refuse a key it already has without being able to read any.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct LicenseDigester {
-    keys: Vec<(Secret, Hmac<Sha256>)>,
+    keys: KeyedMacs,
 }
 
 impl LicenseDigester {
     /// A digester over these secrets. The keyed state is prepared once.
     pub fn new(secrets: &SecretList) -> Self {
-        let keyed = |secret: &Secret| Hmac::<Sha256>::new_from_slice(secret.expose()).ok().map(|mac| (secret.clone(), mac));
-        Self { keys: secrets.iter().filter_map(keyed).collect() }
+        Self { keys: KeyedMacs::new(secrets) }
     }
 
     /// The id of the secret that writes, and the digest to keep.
     pub fn digest(&self, store_id: i64, mode: Mode, key: &LicenseKey) -> (&str, LicenseDigest) {
-        let (secret, mac) = &self.keys[0];
-        (secret.id(), finish(mac, store_id, mode, key))
+        let mac = self.keys.first();
+        (mac.id(), finish(mac, store_id, mode, key))
     }
 
     /// The digests under which this key may already be known: the id of each secret and what it makes of the key, newest first.
     pub fn candidates(&self, store_id: i64, mode: Mode, key: &LicenseKey) -> Vec<(&str, LicenseDigest)> {
-        self.keys.iter().map(|(secret, mac)| (secret.id(), finish(mac, store_id, mode, key))).collect()
+        self.keys.iter().map(|mac| (mac.id(), finish(mac, store_id, mode, key))).collect()
     }
 }
 
-fn finish(mac: &Hmac<Sha256>, store_id: i64, mode: Mode, key: &LicenseKey) -> LicenseDigest {
-    let mac = mac.clone().chain_update(store_id.to_be_bytes()).chain_update(mode.as_str()).chain_update(b"\0").chain_update(key.expose());
+fn finish(mac: &KeyedMac, store_id: i64, mode: Mode, key: &LicenseKey) -> LicenseDigest {
+    let mac = mac.begin().chain_update(store_id.to_be_bytes()).chain_update(mode.as_str()).chain_update(b"\0").chain_update(key.expose());
     let digest = mac.finalize().into_bytes();
     std::array::from_fn(|index| digest[index])
-}
-
-impl fmt::Debug for LicenseDigester {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|(secret, _)| secret)).finish()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
     use std::collections::HashSet;
 
     fn random() -> impl FnMut() -> u64 {

@@ -3,14 +3,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 
 use crate::cart::Line;
+use crate::mac::KeyedMacs;
 use crate::mode::Mode;
 use crate::money::Currency;
-use crate::secret::{Secret, SecretList};
+use crate::secret::SecretList;
 
 /// The longest token, in characters.
 pub const TOKEN_MAX_CHARS: usize = 4_096;
@@ -49,29 +49,28 @@ pub struct Claims {
 }
 
 /// Makes and verifies tokens. The first signing key makes, all verify.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct SessionSigner {
-    keys: Vec<(Secret, Hmac<Sha256>)>,
+    keys: KeyedMacs,
 }
 
 impl SessionSigner {
     /// A signer over these keys. The keyed state is prepared once.
     pub fn new(keys: &SecretList) -> Self {
-        let keyed = |secret: &Secret| Hmac::<Sha256>::new_from_slice(secret.expose()).ok().map(|mac| (secret.clone(), mac));
-        Self { keys: keys.iter().filter_map(keyed).collect() }
+        Self { keys: KeyedMacs::new(keys) }
     }
 
     /// A token for these claims, or [`SessionTooLarge`] when it would be longer than [`TOKEN_MAX_CHARS`].
     pub fn sign(&self, claims: &Claims) -> Result<String, SessionTooLarge> {
-        let (secret, mac) = &self.keys[0];
+        let mac = self.keys.first();
         let payload = serde_json::to_vec(claims).map_err(|_| SessionTooLarge)?;
-        let mut token = String::with_capacity(PURPOSE.len() + secret.id().len() + payload.len().div_ceil(3) * 4 + 46);
+        let mut token = String::with_capacity(PURPOSE.len() + mac.id().len() + payload.len().div_ceil(3) * 4 + 46);
         token.push_str(PURPOSE);
         token.push('.');
-        token.push_str(secret.id());
+        token.push_str(mac.id());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
-        let signature = mac.clone().chain_update(token.as_bytes()).finalize().into_bytes();
+        let signature = mac.begin().chain_update(token.as_bytes()).finalize().into_bytes();
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         if token.len() > TOKEN_MAX_CHARS { Err(SessionTooLarge) } else { Ok(token) }
@@ -89,8 +88,8 @@ impl SessionSigner {
             return Err(TokenError::Malformed);
         };
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
-        let (_, mac) = self.keys.iter().find(|(secret, _)| secret.id() == key_id).ok_or(TokenError::Signature)?;
-        mac.clone().chain_update(signed.as_bytes()).verify_slice(&signature).map_err(|_| TokenError::Signature)?;
+        let mac = self.keys.get(key_id).ok_or(TokenError::Signature)?;
+        mac.begin().chain_update(signed.as_bytes()).verify_slice(&signature).map_err(|_| TokenError::Signature)?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
         let claims: Claims = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
         if now_unix_s >= claims.expires_at_s { Err(TokenError::Expired) } else { Ok(claims) }
@@ -120,6 +119,7 @@ pub enum TokenError {
 mod tests {
     use super::*;
     use crate::cart::SessionRequest;
+    use crate::secret::Secret;
 
     fn keys(ids: &[&str]) -> SecretList {
         SecretList::new(ids.iter().map(|id| Secret::new(id, id.repeat(32).into_bytes()).unwrap()).collect()).unwrap()
