@@ -16,9 +16,34 @@ const VERSION: u8 = 1;
 /// Length of the salt that every sealer draws once.
 pub const SALT_LEN: usize = 16;
 
+/// What a value is sealed for. Nothing sealed for one purpose opens for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// License keys, in stock, held or in an order.
+    License,
+    /// The request in an order's row that nobody has fulfilled yet.
+    OrderRequest,
+    /// Jobs on their way to a worker.
+    Job,
+    /// Workers' replies on their way to an edge.
+    Reply,
+}
+
+impl Purpose {
+    /// What goes into the derivation of a key. Changing one makes everything sealed for it unreadable.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Purpose::License => "license",
+            Purpose::OrderRequest => "order request",
+            Purpose::Job => "job",
+            Purpose::Reply => "reply",
+        }
+    }
+}
+
 /// Seals values of one purpose. The first secret seals, all open.
 pub struct Sealer {
-    purpose: &'static str,
+    purpose: Purpose,
     secrets: SecretList,
     salt: [u8; SALT_LEN],
     key: LessSafeKey,
@@ -27,7 +52,7 @@ pub struct Sealer {
 
 impl Sealer {
     /// A sealer for one purpose. `salt` must be random and used by no other sealer: nonces are counted from zero under it.
-    pub fn new(secrets: &SecretList, purpose: &'static str, salt: [u8; SALT_LEN]) -> Self {
+    pub fn new(secrets: &SecretList, purpose: Purpose, salt: [u8; SALT_LEN]) -> Self {
         let key = derive(secrets.first().expose(), &salt, purpose);
         Self { purpose, secrets: secrets.clone(), salt, key, sealed: AtomicU64::new(0) }
     }
@@ -78,7 +103,7 @@ impl Sealer {
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealer({}, {:?})", self.purpose, self.secrets)
+        write!(f, "Sealer({:?}, {:?})", self.purpose, self.secrets)
     }
 }
 
@@ -99,9 +124,9 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn derive(secret: &[u8], salt: &[u8], purpose: &str) -> LessSafeKey {
+fn derive(secret: &[u8], salt: &[u8], purpose: Purpose) -> LessSafeKey {
     let prk = Salt::new(HKDF_SHA256, salt).extract(secret);
-    let info = [purpose.as_bytes()];
+    let info = [purpose.as_str().as_bytes()];
     let okm = prk.expand(&info, &AES_256_GCM).expect("one key is no more than HKDF gives");
     LessSafeKey::new(UnboundKey::from(okm))
 }
@@ -131,27 +156,49 @@ mod tests {
 
     #[test]
     fn opens_only_in_its_place_and_for_its_purpose() {
-        let sealer = Sealer::new(&secrets(&["s1"]), "license", [1; SALT_LEN]);
+        let sealer = Sealer::new(&secrets(&["s1"]), Purpose::License, [1; SALT_LEN]);
         let sealed = sealer.seal(b"place", b"AAAAA-BBBBB");
         assert_eq!(*sealer.open(b"place", &sealed).unwrap(), b"AAAAA-BBBBB");
         assert_eq!(sealer.open(b"other", &sealed), Err(OpenError::Changed));
-        assert_eq!(Sealer::new(&secrets(&["s1"]), "job", [1; SALT_LEN]).open(b"place", &sealed), Err(OpenError::Changed));
+        assert_eq!(Sealer::new(&secrets(&["s1"]), Purpose::Job, [1; SALT_LEN]).open(b"place", &sealed), Err(OpenError::Changed));
         assert!(!sealed.windows(5).any(|window| window == b"AAAAA"));
+    }
+
+    /// Values that were sealed by earlier versions, one of each purpose: they must open for ever.
+    #[test]
+    fn opens_what_earlier_versions_sealed() {
+        let kept = [
+            (
+                Purpose::License,
+                "0102733101010101010101010101010101010101000000000000000000000000e2ef19ee2770058acd9daf96c0196e09245dfcbbaa",
+            ),
+            (
+                Purpose::OrderRequest,
+                "010273310101010101010101010101010101010100000000000000000000000005579ca7a60870a51ca14f085d64d7721f4ac563ad",
+            ),
+            (Purpose::Job, "0102733101010101010101010101010101010101000000000000000000000000f8f6c7b8d71a0a6481f6552e570f6997aeb3ded85d"),
+            (Purpose::Reply, "0102733101010101010101010101010101010101000000000000000000000000524889c13148c71288984a16ad0604e4f63a6b47e2"),
+        ];
+        for (purpose, kept) in kept {
+            let sealer = Sealer::new(&secrets(&["s1"]), purpose, [1; SALT_LEN]);
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            assert_eq!(hex(&sealer.seal(b"place", b"value")), kept, "{purpose:?}");
+        }
     }
 
     #[test]
     fn opens_what_another_process_or_an_older_secret_sealed() {
-        let sealed = Sealer::new(&secrets(&["s1"]), "license", [1; SALT_LEN]).seal(b"", b"value");
-        let later = Sealer::new(&secrets(&["s2", "s1"]), "license", [2; SALT_LEN]);
+        let sealed = Sealer::new(&secrets(&["s1"]), Purpose::License, [1; SALT_LEN]).seal(b"", b"value");
+        let later = Sealer::new(&secrets(&["s2", "s1"]), Purpose::License, [2; SALT_LEN]);
         assert_eq!(*later.open(b"", &sealed).unwrap(), b"value");
         assert!(!later.is_newest(&sealed) && later.is_newest(&later.seal(b"", b"value")));
-        let without = Sealer::new(&secrets(&["s2"]), "license", [2; SALT_LEN]);
+        let without = Sealer::new(&secrets(&["s2"]), Purpose::License, [2; SALT_LEN]);
         assert_eq!(without.open(b"", &sealed), Err(OpenError::UnknownSecret("s1".into())));
     }
 
     #[test]
     fn no_byte_can_be_changed_or_cut() {
-        let sealer = Sealer::new(&secrets(&["s1"]), "license", [1; SALT_LEN]);
+        let sealer = Sealer::new(&secrets(&["s1"]), Purpose::License, [1; SALT_LEN]);
         let sealed = sealer.seal(b"place", b"value");
         for position in 0..sealed.len() {
             let mut changed = sealed.clone();
@@ -163,7 +210,7 @@ mod tests {
 
     #[test]
     fn equal_values_are_sealed_differently() {
-        let sealer = Sealer::new(&secrets(&["s1"]), "license", [1; SALT_LEN]);
+        let sealer = Sealer::new(&secrets(&["s1"]), Purpose::License, [1; SALT_LEN]);
         assert_ne!(sealer.seal(b"", b"value"), sealer.seal(b"", b"value"));
     }
 }

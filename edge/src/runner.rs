@@ -11,7 +11,7 @@ use common::api_key::ApiKeyHasher;
 use common::clock::Clock;
 use common::geo::Subdivisions;
 use common::job::FULFILL_ORDER;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use common::session::SessionSigner;
 use common::tax::TaxTable;
 use config::{LogFormat, Mode, Settings};
@@ -134,7 +134,7 @@ pub async fn start_on(
     let (revoked_sender, revoked) = mpsc::unbounded_channel();
     let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
     let prefix = &settings.queue.prefix;
-    let (inbox, listening) = Inbox::start(&settings.redis, prefix, &edge_id, Arc::new(sealer("reply")), move |key_id| {
+    let (inbox, listening) = Inbox::start(&settings.redis, prefix, &edge_id, Arc::new(sealer(Purpose::Reply)), move |key_id| {
         // The receiver lives until the edge stops.
         let _ = revoked_sender.send(key_id);
     })?;
@@ -148,9 +148,9 @@ pub async fn start_on(
         pg: pg.clone(),
         queue: queue.clone(),
         inbox,
-        jobs: sealer("job"),
-        requests: sealer("order request"),
-        licenses: sealer("license"),
+        jobs: sealer(Purpose::Job),
+        requests: sealer(Purpose::OrderRequest),
+        licenses: sealer(Purpose::License),
         clock: clock.clone(),
         settled: Settled::default(),
         waiters: Semaphore::new(settings.edge.waiters_max),
@@ -172,7 +172,7 @@ pub async fn start_on(
         signer: SessionSigner::new(&settings.secrets.session_signing),
         fulfillment,
         pg: pg.clone(),
-        licenses: sealer("license"),
+        licenses: sealer(Purpose::License),
         subdivisions: SubdivisionBodies::new(&subdivisions)?,
         taxes: TaxTable::load(subdivisions)?,
         metrics: edge_metrics.clone(),

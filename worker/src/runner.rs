@@ -8,7 +8,7 @@ use anyhow::Context;
 use apalis::prelude::{Data, WorkerBuilder, WorkerBuilderExt};
 use common::clock::SystemClock;
 use common::license::LicenseDigester;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use config::{LogFormat, Settings};
 use ops::admin::AdminServer;
 use ops::health::{Check, Health, Need};
@@ -90,8 +90,8 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
     let fulfillment = Arc::new(Fulfillment {
         pg: pg.clone(),
-        allocator: Allocator::new(sealer("license"), LicenseDigester::new(&settings.secrets.license_digest)),
-        requests: sealer("order request"),
+        allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&settings.secrets.license_digest)),
+        requests: sealer(Purpose::OrderRequest),
         clock: Arc::new(SystemClock::new()),
         starts_max: i32::from(settings.worker.job_starts_max),
     });
@@ -99,8 +99,8 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     let job = Arc::new(FulfillOrder {
         fulfillment: fulfillment.clone(),
         pg: pg.clone(),
-        jobs: sealer("job"),
-        replier: Replier::new(client.clone(), Arc::new(sealer("reply"))),
+        jobs: sealer(Purpose::Job),
+        replier: Replier::new(client.clone(), Arc::new(sealer(Purpose::Reply))),
         batch_keys_max: settings.worker.batch_keys_max,
         metrics: worker_metrics.clone(),
     });

@@ -6,7 +6,7 @@ use common::cart::Sku;
 use common::license::{self, LicenseDigester, LicenseKey, Pattern};
 use common::mode::Mode;
 use common::money::Currency;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use storage::Pg;
 use storage::pg::api_keys::{self, NewApiKey, Quotas};
 use storage::pg::license_keys::{self, FreeKey, NewDigest};
@@ -73,7 +73,7 @@ impl Shop {
 
     /// Puts license keys into a product's stock.
     pub async fn stock(&self, pg: &Pg, product: &Product, mode: Mode, keys: &[String]) -> Result<()> {
-        let sealer = Sealer::new(&self.settings.secrets.sealing, "license", rand::random());
+        let sealer = Sealer::new(&self.settings.secrets.sealing, Purpose::License, rand::random());
         let digester = LicenseDigester::new(&self.settings.secrets.license_digest);
         let (mut free, mut digests) = (Vec::new(), Vec::new());
         for key in keys {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use common::session::SessionSigner;
 use storage::pg::audit::{self, Moment};
 use storage::{Pg, StorageError};
@@ -116,7 +116,7 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     let processes = returned(&fleet, &before, resting + REST_DEADLINE, &mut violations).await?;
 
     progress("comparing what callers were told with what is in Postgres");
-    let sealer = Sealer::new(&settings.secrets.sealing, "license", rand::random());
+    let sealer = Sealer::new(&settings.secrets.sealing, Purpose::License, rand::random());
     let store_ids: Vec<i64> = shops.iter().map(|(shop, _)| shop.store_id).collect();
     let truth = truth::read(&pg, &store_ids, &sealer).await?;
     violations.extend(judge(&ledger::read(&ledger_path)?, &truth));

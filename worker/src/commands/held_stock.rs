@@ -7,7 +7,7 @@ use std::path::Path;
 use common::cart::Sku;
 use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey};
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use serde::Serialize;
 use storage::pg::held_license_keys;
 use storage::pg::license_keys::FreeKey;
@@ -82,7 +82,7 @@ pub async fn release(context: &Context, slug: &str, sku: &Sku, mode: Mode, file:
     let product = pooled(context, slug, sku).await?;
     let secrets = &context.settings.secrets;
     let reader = Reader {
-        sealer: Sealer::new(&secrets.sealing, "license", rand::random()),
+        sealer: Sealer::new(&secrets.sealing, Purpose::License, rand::random()),
         digester: LicenseDigester::new(&secrets.license_digest),
         product,
         mode,

@@ -8,7 +8,7 @@ use common::ids::OrderId;
 use common::job::JOB_PLACE;
 use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey};
 use common::mode::Mode;
-use common::seal::{OpenError, Sealer};
+use common::seal::{OpenError, Purpose, Sealer};
 use common::secret::SecretList;
 use serde::Serialize;
 use storage::StorageError;
@@ -178,9 +178,9 @@ impl<'a> Rewrapper<'a> {
         let sealer = |purpose| Sealer::new(&secrets.sealing, purpose, rand::random());
         Self {
             context,
-            licenses: sealer("license"),
-            requests: sealer("order request"),
-            jobs: sealer("job"),
+            licenses: sealer(Purpose::License),
+            requests: sealer(Purpose::OrderRequest),
+            jobs: sealer(Purpose::Job),
             digester: LicenseDigester::new(&secrets.license_digest),
             digests_rewritten: 0,
             first_unreadable: None,

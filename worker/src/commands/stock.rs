@@ -9,7 +9,7 @@ use clap::Subcommand;
 use common::cart::Sku;
 use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey};
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use serde::Serialize;
 use storage::pg::held_license_keys;
 use storage::pg::license_keys::{self, FreeKey, NewDigest};
@@ -226,7 +226,7 @@ impl Importer {
     fn new(context: &Context, product: Product, mode: Mode) -> Self {
         let secrets = &context.settings.secrets;
         let digester = LicenseDigester::new(&secrets.license_digest);
-        let sealer = Sealer::new(&secrets.sealing, "license", rand::random());
+        let sealer = Sealer::new(&secrets.sealing, Purpose::License, rand::random());
         Self { pg: context.pg.clone(), product, mode, digester, sealer }
     }
 

@@ -9,7 +9,7 @@ use common::ids::OrderId;
 use common::job::NewOrder;
 use common::license::LicenseDigester;
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use ops::health::Health;
 use ops::metrics::Metrics;
 use serde_json::json;
@@ -171,8 +171,8 @@ async fn after_its_days_an_idempotency_key_is_free_for_something_new_and_the_ref
     let sealer = |purpose| Sealer::new(&secrets.sealing, purpose, rand::random());
     let fulfillment = Fulfillment {
         pg: pg.clone(),
-        allocator: Allocator::new(sealer("license"), LicenseDigester::new(&secrets.license_digest)),
-        requests: sealer("order request"),
+        allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&secrets.license_digest)),
+        requests: sealer(Purpose::OrderRequest),
         clock: Arc::new(SystemClock::new()),
         starts_max: 5,
     };

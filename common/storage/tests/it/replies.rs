@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::fulfill::FulfillOutcome;
 use common::job::{JOB_VERSION, Reply};
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use fred::clients::Client;
 use fred::interfaces::PubsubInterface;
 use storage::replies::{Inbox, Replier};
@@ -69,7 +69,7 @@ impl Pair {
 
 fn sealer() -> Arc<Sealer> {
     let secrets = Settings::new().load().unwrap().secrets;
-    Arc::new(Sealer::new(&secrets.sealing, "reply", rand::random()))
+    Arc::new(Sealer::new(&secrets.sealing, Purpose::Reply, rand::random()))
 }
 
 fn reply(id: Uuid) -> Reply {

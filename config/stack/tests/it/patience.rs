@@ -6,7 +6,7 @@ use common::fulfill::FulfillRequest;
 use common::ids::OrderId;
 use common::job::{FULFILL_ORDER, FulfillJob, JOB_PLACE, JOB_VERSION, NewOrder};
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use storage::queue::{Producer, QueueName};
 use storage::redis;
 use tokio::task::block_in_place;
@@ -40,7 +40,7 @@ async fn fifty_thousand_waiting_jobs_drain() {
     let client = redis::client(&settings.redis).unwrap();
     let queue = Producer::new(client, QueueName::new(&settings.queue.prefix, FULFILL_ORDER));
     eventually("Redis to be connected", Duration::from_secs(15), async || queue.is_connected().then_some(())).await;
-    let sealer = std::sync::Arc::new(Sealer::new(&settings.secrets.sealing, "job", rand::random()));
+    let sealer = std::sync::Arc::new(Sealer::new(&settings.secrets.sealing, Purpose::Job, rand::random()));
     let store_id = shop.store_id;
     in_parallel(WAITING, 256, |number| {
         let (queue, sealer) = (queue.clone(), sealer.clone());

@@ -4,7 +4,7 @@ use common::fulfill::FulfillRequest;
 use common::ids::OrderId;
 use common::job::NewOrder;
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use serde_json::{Value, json};
 use storage::pg::{orders, stores};
 
@@ -20,7 +20,7 @@ impl Installation {
         let body = r#"{"customer_email":"a@example.com","items":[{"sku":"POOL","quantity":1}],"external_reference":"ref-1"}"#;
         let request = FulfillRequest::parse(body.as_bytes()).unwrap();
         let order = NewOrder { order_id: OrderId::new(1, 1), store_id: store.id, mode: Mode::Live, idempotency_key: None, request };
-        let sealer = Sealer::new(&self.settings.load().unwrap().secrets.sealing, "order request", rand::random());
+        let sealer = Sealer::new(&self.settings.load().unwrap().secrets.sealing, Purpose::OrderRequest, rand::random());
         let sealed = sealer.seal(order.order_id.as_str().as_bytes(), &serde_json::to_vec(&order.request).unwrap());
         assert!(orders::write_down(&self.pg, &order, &sealed, "2026-03-02T12:00:00Z").await.unwrap());
     }

@@ -13,7 +13,7 @@ use common::job::NewOrder;
 use common::license::LicenseDigester;
 use common::mode::Mode;
 use common::order::OrderStatus;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use serde_json::json;
 use storage::Pg;
 use storage::pg::{changes, migrations, orders, stores};
@@ -100,8 +100,8 @@ impl Shopkeeper {
         let sealer = |purpose| Sealer::new(&loaded.secrets.sealing, purpose, rand::random());
         let fulfillment = Fulfillment {
             pg: pg.clone(),
-            allocator: Allocator::new(sealer("license"), LicenseDigester::new(&loaded.secrets.license_digest)),
-            requests: sealer("order request"),
+            allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&loaded.secrets.license_digest)),
+            requests: sealer(Purpose::OrderRequest),
             clock: Arc::new(SystemClock::new()),
             starts_max: 5,
         };

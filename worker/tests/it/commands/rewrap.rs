@@ -9,7 +9,7 @@ use common::ids::OrderId;
 use common::job::{JOB_PLACE, NewOrder};
 use common::license::{self, LicenseDigester};
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use serde_json::json;
 use storage::pg::held_license_keys;
 use storage::pg::license_keys::{self, Busy, Need};
@@ -46,7 +46,7 @@ impl Installation {
         self.with_secrets(NEW_SEALING, NEW_DIGEST, NEW_PEPPER)
     }
 
-    fn sealer(&self, purpose: &'static str) -> Sealer {
+    fn sealer(&self, purpose: Purpose) -> Sealer {
         Sealer::new(&self.settings.load().unwrap().secrets.sealing, purpose, rand::random())
     }
 
@@ -61,8 +61,8 @@ impl Installation {
         let digester = LicenseDigester::new(&self.settings.load().unwrap().secrets.license_digest);
         let fulfillment = Fulfillment {
             pg: self.pg.clone(),
-            allocator: Allocator::new(self.sealer("license"), digester),
-            requests: self.sealer("order request"),
+            allocator: Allocator::new(self.sealer(Purpose::License), digester),
+            requests: self.sealer(Purpose::OrderRequest),
             clock: Arc::new(SystemClock::new()),
             starts_max: 0,
         };
@@ -82,7 +82,7 @@ impl Installation {
         assert_eq!(fulfillment.complete(claimed).await.unwrap().dead_letters, 1);
         fulfillment.write_down(&order(3, both)).await.unwrap();
 
-        let job = self.sealer("job").seal(JOB_PLACE, b"job");
+        let job = self.sealer(Purpose::Job).seal(JOB_PLACE, b"job");
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", &job).await.unwrap();
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
         let pool: i64 = client.query_one("select id from products where sku = 'POOL'", &[]).await.unwrap().get(0);
@@ -96,15 +96,15 @@ impl Installation {
         for shelf in [Shelf::Free, Shelf::Held, Shelf::Sold] {
             for key in rewrap::licenses(&**client, shelf, Uuid::nil(), 100).await.unwrap() {
                 let place = license::place(key.store_id, key.product_id, key.id);
-                opened.push(self.sealer("license").open(&place, &key.sealed).unwrap().to_vec());
+                opened.push(self.sealer(Purpose::License).open(&place, &key.sealed).unwrap().to_vec());
             }
         }
         for (id, sealed) in rewrap::order_requests(&**client, None, 100).await.unwrap() {
-            opened.push(self.sealer("order request").open(id.as_str().as_bytes(), &sealed).unwrap().to_vec());
+            opened.push(self.sealer(Purpose::OrderRequest).open(id.as_str().as_bytes(), &sealed).unwrap().to_vec());
         }
         let letters = rewrap::dead_letters(&**client, Uuid::nil(), 100).await.unwrap();
-        opened.push(self.sealer("order request").open(OrderId::new(2, 2).as_str().as_bytes(), &letters[0].sealed).unwrap().to_vec());
-        opened.push(self.sealer("job").open(JOB_PLACE, &letters[1].sealed).unwrap().to_vec());
+        opened.push(self.sealer(Purpose::OrderRequest).open(OrderId::new(2, 2).as_str().as_bytes(), &letters[0].sealed).unwrap().to_vec());
+        opened.push(self.sealer(Purpose::Job).open(JOB_PLACE, &letters[1].sealed).unwrap().to_vec());
         opened.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use common::license::{LicenseDigest, LicenseDigester};
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
@@ -87,7 +87,7 @@ impl Audit<'_> {
         let mut digests =
             Check::new("license_key_digests", "A license key's digest is kept, so that the same key cannot be taken in again.");
         let opener = Opener {
-            sealer: Sealer::new(&self.secrets.sealing, "license", rand::random()),
+            sealer: Sealer::new(&self.secrets.sealing, Purpose::License, rand::random()),
             digester: LicenseDigester::new(&self.secrets.license_digest),
         };
         let known = self.tx.prepare(KNOWN).await?;

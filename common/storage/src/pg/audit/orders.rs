@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use common::event::EventKind;
 use common::fulfill::FulfillRequest;
 use common::order::{Allocated, OrderStatus};
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use serde::Deserialize;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -52,7 +52,7 @@ impl Audit<'_> {
             "processing_orders",
             "An order that is being processed can be completed: its request opens, is the one it was made for, and is due some time.",
         );
-        let sealer = Sealer::new(&self.secrets.sealing, "order request", rand::random());
+        let sealer = Sealer::new(&self.secrets.sealing, Purpose::OrderRequest, rand::random());
         let mut pages = self.pages(PROCESSING).await?;
         while let Some(rows) = pages.next().await? {
             check.examined += rows.len() as u64;

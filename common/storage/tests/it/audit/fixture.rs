@@ -7,7 +7,7 @@ use common::job::NewOrder;
 use common::license::{self, LicenseDigester, Pattern};
 use common::mode::Mode;
 use common::order::{Failure, OrderStatus};
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use storage::pg::audit::{self, Moment, Report};
 use storage::pg::license_keys::{self, Busy, Need, NewDigest};
 use storage::pg::order_items::{self, Item, SoldKey};
@@ -45,7 +45,8 @@ impl Platform {
         let shop = Shop::open(&pg, "one").await.unwrap();
         let (pool, made) = (shop.pooled(&pg, "POOL", &[]).await.unwrap(), shop.generated(&pg, "MADE").await.unwrap());
         let sealer = |purpose| Sealer::new(&secrets.sealing, purpose, rand::random());
-        let (requests, licenses, digester) = (sealer("order request"), sealer("license"), LicenseDigester::new(&secrets.license_digest));
+        let (requests, licenses, digester) =
+            (sealer(Purpose::OrderRequest), sealer(Purpose::License), LicenseDigester::new(&secrets.license_digest));
         Self { _database: database, pg, secrets, shop, pool, made, requests, licenses, digester }
     }
 

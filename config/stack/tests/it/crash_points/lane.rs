@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::clock::{Clock, SystemClock, rfc3339};
 use common::job::FULFILL_ORDER;
 use common::mode::Mode;
-use common::seal::Sealer;
+use common::seal::{Purpose, Sealer};
 use http::Method;
 use storage::Pg;
 use storage::pg::audit::{self, Moment};
@@ -133,7 +133,7 @@ impl Lane {
             key,
             pooled,
             stocked: 0,
-            requests: Sealer::new(&settings[0].secrets.sealing, "order request", rand::random()),
+            requests: Sealer::new(&settings[0].secrets.sealing, Purpose::OrderRequest, rand::random()),
             settings,
             edge: None,
             worker: None,
