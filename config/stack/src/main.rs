@@ -2,6 +2,7 @@
 //!
 //! A development tool: production never needs it. It talks to the system only as an operator would: processes, ports, command lines.
 
+mod bench;
 mod build;
 mod chaos;
 mod demo;
@@ -42,6 +43,8 @@ enum Command {
     Test(test::Options),
     /// Breaks what can break while partners call, and shows that nothing acknowledged is lost
     Chaos(chaos::Options),
+    /// Measures the platform against its budgets
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +65,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Down => detach::down(),
         Command::Test(options) => test::run(&options, &environment),
         Command::Chaos(options) => chaos::run(&options, &environment),
+        Command::Bench(options) => bench::run(&options, &environment),
     }
 }

@@ -1,0 +1,59 @@
+//! How long a process has had a CPU, user and kernel, all of its threads, also those that have ended. The kernel's own count in
+//! nanoseconds, not in ticks.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::time::ClockId;
+use nix::unistd::Pid;
+
+/// What a process has had so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuTime {
+    clock: ClockId,
+    so_far: Duration,
+}
+
+impl CpuTime {
+    /// Of the process `pid` now.
+    pub fn of(pid: u32) -> Result<Self> {
+        let clock = i32::try_from(pid).map(Pid::from_raw).context("not a process id")?;
+        let clock = ClockId::pid_cpu_clock_id(clock).with_context(|| format!("cannot see how long process {pid} has run"))?;
+        Ok(Self { clock, so_far: read(clock)? })
+    }
+
+    /// What it has had since then.
+    pub fn elapsed(&self) -> Result<Duration> {
+        Ok(read(self.clock)?.saturating_sub(self.so_far))
+    }
+}
+
+fn read(clock: ClockId) -> Result<Duration> {
+    Ok(clock.now().context("cannot see how long a process has run; has it ended?")?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn counts_what_threads_do_also_when_they_are_gone() {
+        let before = CpuTime::of(std::process::id()).unwrap();
+        let spin = || {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_millis(100) {
+                std::hint::spin_loop();
+            }
+        };
+        std::thread::scope(|scope| drop(scope.spawn(spin)));
+        // Others use the machine too, so that a tenth of a second may be less.
+        assert!(before.elapsed().unwrap() > Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_an_error() {
+        assert!(CpuTime::of(u32::MAX >> 1).is_err());
+    }
+}

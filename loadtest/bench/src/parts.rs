@@ -1,0 +1,32 @@
+//! What can be measured, each part by itself.
+
+pub mod checkout;
+
+use std::path::PathBuf;
+
+use crate::system::Programs;
+
+/// What all parts are told.
+pub struct Plan<'a> {
+    /// What is measured.
+    pub programs: Programs,
+    /// Rounds of each comparison.
+    pub rounds: usize,
+    /// Small numbers, which show that it works and little more.
+    pub quick: bool,
+    /// Where logs go.
+    pub folder: PathBuf,
+    /// Told of the long steps.
+    pub progress: &'a dyn Fn(&str),
+}
+
+impl Plan<'_> {
+    /// `full`, or `quick` when that was asked for.
+    pub fn size(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+
+    fn say(&self, line: impl AsRef<str>) {
+        (self.progress)(line.as_ref());
+    }
+}
