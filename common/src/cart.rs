@@ -1,6 +1,8 @@
 //! What is bought: SKUs, quantities and the body that asks for a checkout session. Reading a body checks everything that can be known
 //! without the store's catalogue, and reports all of it at once.
 
+pub mod link;
+
 use std::borrow::Borrow;
 use std::fmt;
 

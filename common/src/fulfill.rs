@@ -40,7 +40,8 @@ impl FulfillRequest {
         if !errors.as_slice().is_empty() {
             return Err(errors);
         }
-        let customer_email = members.require("", "customer_email", &mut errors).and_then(|value| read_email(value, &mut errors));
+        let customer_email =
+            members.require("", "customer_email", &mut errors).and_then(|value| read_email("customer_email", value, &mut errors));
         let items = members.require("", "items", &mut errors).and_then(|value| read_items(value, &mut errors));
         let reference = members.require("", "external_reference", &mut errors).and_then(|value| {
             let text = value.into_string("external_reference", &mut errors)?;
@@ -81,8 +82,9 @@ impl std::fmt::Debug for FulfillRequest {
     }
 }
 
-fn read_email(value: Json<'_>, errors: &mut FieldErrors) -> Option<String> {
-    let text = value.into_string("customer_email", errors)?;
+/// An e-mail address, or a complaint at `path`.
+pub(crate) fn read_email(path: &str, value: Json<'_>, errors: &mut FieldErrors) -> Option<String> {
+    let text = value.into_string(path, errors)?;
     let local_ok = |local: &str| {
         (1..=64).contains(&local.len()) && local.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"@".contains(c))
     };
@@ -95,7 +97,7 @@ fn read_email(value: Json<'_>, errors: &mut FieldErrors) -> Option<String> {
     };
     let good = text.len() <= EMAIL_MAX_BYTES && text.rsplit_once('@').is_some_and(|(local, domain)| local_ok(local) && domain_ok(domain));
     if !good {
-        errors.add("customer_email", format!("must be an e-mail address of at most {EMAIL_MAX_BYTES} bytes"));
+        errors.add(path, format!("must be an e-mail address of at most {EMAIL_MAX_BYTES} bytes"));
     }
     good.then(|| text.into_owned())
 }
