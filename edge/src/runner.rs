@@ -20,8 +20,8 @@ use ops::health::{Check, Health, Need};
 use ops::metrics::Metrics;
 use ops::tasks::{Backoff, Drain, Tasks};
 use ops::{log, shutdown};
-use storage::pg::listener;
-use storage::pg::{changes, orders};
+use storage::pg::roles::Role;
+use storage::pg::{changes, listener, orders};
 use storage::queue::{Producer, QueueName};
 use storage::replies::Inbox;
 use storage::{Pg, redis};
@@ -125,7 +125,7 @@ pub async fn start_on(
 
     let support = Tasks::new(&CancellationToken::new(), metrics);
     let accept = Tasks::new(&CancellationToken::new(), metrics);
-    let pg = Pg::new(&settings.postgres, "edge")?;
+    let pg = Pg::new(&settings.postgres, "edge")?.with_role(Role::Edge);
     let client = redis::client(&settings.redis)?;
     let (notices, _) = broadcast::channel(NOTICES_MAX);
     let snapshot = Arc::new(Snapshot::new());
@@ -304,7 +304,7 @@ impl Observer {
             if self.edge.pg.is_up() {
                 self.postgres.ok()
             } else {
-                self.postgres.failed(self.edge.pg.trouble().as_str())
+                self.postgres.failed(self.edge.pg.trouble().to_string())
             }
             if self.queue.is_connected() {
                 self.redis.ok()

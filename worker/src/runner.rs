@@ -17,6 +17,7 @@ use ops::tasks::{Backoff, Drain, Tasks};
 use ops::{log, shutdown};
 use storage::pg::listener::{self, Notice};
 use storage::pg::orders::PROCESSING_CHANNEL;
+use storage::pg::roles::Role;
 use storage::queue::backend::Batch;
 use storage::queue::reader;
 use storage::queue::settle::Settler;
@@ -85,7 +86,7 @@ impl Running {
 /// Starts everything a worker does on the current runtime. Connects in the background: neither Postgres nor Redis need be there yet.
 pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow::Result<Running> {
     let worker_metrics = WorkerMetrics::register(metrics.registry()).context("registering metrics")?;
-    let pg = Pg::new(&settings.postgres, "worker")?;
+    let pg = Pg::new(&settings.postgres, "worker")?.with_role(Role::Worker);
     let client = redis::client(&settings.redis)?;
     let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
     let fulfillment = Arc::new(Fulfillment {
@@ -163,7 +164,7 @@ fn watch_postgres(tasks: &Tasks, pg: &Pg, notices: broadcast::Sender<Notice>, ch
                 if *up.borrow_and_update() {
                     check.ok()
                 } else {
-                    check.failed(pg.trouble().as_str())
+                    check.failed(pg.trouble().to_string())
                 }
                 match stop.run_until_cancelled(up.changed()).await {
                     Some(Ok(())) => {}

@@ -16,12 +16,13 @@ pub mod orders;
 pub mod products;
 pub mod retention;
 pub mod rewrap;
+pub mod roles;
 pub mod stores;
 pub mod usage;
 
 use std::error::Error as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use config::PostgresTls;
@@ -36,6 +37,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use deadpool_postgres::{Client, Transaction};
 
+use roles::{REMEDY, Role};
+
+/// Where the tables are, and nowhere else: not what a login's own schema, or a temporary table, has under the same name.
+const SEARCH_PATH: &str = "public,pg_temp";
 /// How long a crowd is remembered. Then somebody may try whether it is gone.
 const CROWDED_FOR: Duration = Duration::from_millis(250);
 
@@ -46,7 +51,8 @@ pub struct Pg {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     health: Arc<watch::Sender<bool>>,
-    has_old_schema: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Trouble>>,
+    role: Option<Role>,
     crowd: Arc<Crowd>,
 }
 
@@ -70,27 +76,24 @@ impl Crowd {
 }
 
 /// Why the database cannot be used just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
     /// It cannot be reached.
     Unreachable,
     /// It lacks what this program needs.
     OldSchema,
+    /// It is there, and does not let this login do what this program needs. In words, with what is to be done.
+    Refused(String),
 }
 
-impl Trouble {
-    /// The same for people, with what is to be done.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Trouble::Unreachable => "the database cannot be reached",
-            Trouble::OldSchema => "the database lacks what this version needs: run `worker migrate`",
-        }
-    }
-}
-
+/// For people, with what is to be done.
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Trouble::Unreachable => "the database cannot be reached",
+            Trouble::OldSchema => "the database lacks what this version needs: run `worker migrate`",
+            Trouble::Refused(why) => why,
+        })
     }
 }
 
@@ -108,9 +111,13 @@ impl Pg {
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(1))
             .keepalives_retries(3)
+            // What the URL says comes last, and wins.
             .options(format!(
-                "-c statement_timeout={0} -c idle_in_transaction_session_timeout={0} -c TimeZone=UTC {options}",
+                "-c statement_timeout={0} -c lock_timeout={1} -c idle_in_transaction_session_timeout={0} -c TimeZone=UTC \
+                 -c search_path={SEARCH_PATH} {options}",
                 settings.statement_timeout.as_millis(),
+                // Less, so that waiting for somebody is told from being slow.
+                (settings.statement_timeout / 2).as_millis().max(1),
             ))
             .ssl_mode(match settings.tls {
                 PostgresTls::Disable => SslMode::Disable,
@@ -130,7 +137,13 @@ impl Pg {
             .build()
             .map_err(|error| StorageError::Settings(error.to_string()))?;
         let crowd = Arc::new(Crowd { begun: Instant::now(), until_ms: AtomicU64::new(0) });
-        Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)), has_old_schema: Arc::default(), crowd })
+        let trouble = Arc::new(Mutex::new(Trouble::Unreachable));
+        Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)), trouble, role: None, crowd })
+    }
+
+    /// Asks for what this role's program needs before [`Pg::is_up`] says yes.
+    pub fn with_role(self, role: Role) -> Self {
+        Self { role: Some(role), ..self }
     }
 
     /// A connection of the pool, returned when dropped.
@@ -155,7 +168,7 @@ impl Pg {
 
     /// Why [`Pg::is_up`] says no.
     pub fn trouble(&self) -> Trouble {
-        if self.has_old_schema.load(Ordering::Acquire) { Trouble::OldSchema } else { Trouble::Unreachable }
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Follows [`Pg::is_up`], and [`Pg::trouble`] with it.
@@ -176,9 +189,10 @@ impl Pg {
     }
 
     fn set(&self, state: Result<(), Trouble>) {
-        let is_old = state == Err(Trouble::OldSchema);
-        let changed = self.has_old_schema.swap(is_old, Ordering::AcqRel) != is_old;
-        self.health.send_if_modified(|up| std::mem::replace(up, state.is_ok()) != state.is_ok() || changed);
+        let is_up = state.is_ok();
+        let trouble = state.err().unwrap_or(Trouble::Unreachable);
+        let known = std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble.clone());
+        self.health.send_if_modified(|up| std::mem::replace(up, is_up) != is_up || known != trouble);
     }
 
     /// Connections in use and open, for metrics.
@@ -236,6 +250,9 @@ pub enum StorageError {
     /// The server cannot be reached, is starting or stopping, or has no connection to spare. Nothing is known to have happened.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
+    /// The login may not do this. Nothing happened, and the same again will not go better.
+    #[error("the database refused: {0}; {REMEDY}")]
+    Forbidden(String),
     /// The server refused or aborted the statement.
     #[error("the database refused: {}", describe(.0))]
     Refused(tokio_postgres::Error),
@@ -260,6 +277,11 @@ impl StorageError {
     /// Whether the same again may go better without anybody changing anything.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, StorageError::Unavailable(_))
+    }
+
+    /// Whether the login may not do this: nobody's fault but the operator's, and not for long.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, StorageError::Forbidden(_))
     }
 
     /// Whether a unique constraint stood in the way.
@@ -289,6 +311,7 @@ impl From<tokio_postgres::Error> for StorageError {
         };
         match error.code() {
             Some(state) if passing(state) => Self::Unavailable(describe(&error)),
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Self::Forbidden(describe(&error)),
             Some(_) => Self::Refused(error),
             None if error.to_string() == TLS_FAILED => {
                 Self::Unavailable(format!("{}; see postgres.tls and postgres.tls_ca_file", describe(&error)))

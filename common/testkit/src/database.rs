@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use storage::Pg;
 use tokio::sync::OnceCell;
 
-use crate::servers::Postgres;
+use crate::servers::{Login, Postgres};
 use crate::settings::Settings;
 
 const TEMPLATE: &str = "migrated";
@@ -34,16 +34,42 @@ impl Database {
         &self.url
     }
 
+    /// `postgres://…` as an edge logs in.
+    pub fn edge_url(&self) -> String {
+        logins()[0].url(&self.url)
+    }
+
+    /// `postgres://…` as a worker logs in.
+    pub fn worker_url(&self) -> String {
+        logins()[1].url(&self.url)
+    }
+
     /// A pool of its own, which knows at once that the server is up only after a listener has said so.
     pub fn pg(&self) -> Result<Pg> {
         Ok(Pg::new(&Settings::new().postgres(&self.url).load()?.postgres, "test")?)
     }
 }
 
+/// How edges and workers log in to servers of tests.
+fn logins() -> [Login; 2] {
+    [Login::of_edge("edge"), Login::of_worker("worker")]
+}
+
+/// Makes the logins of edges and workers on a server with a migrated database, and says what these are to be told: the URLs of the edge's
+/// and the worker's login to the database of `owner_url`.
+pub async fn make_logins(owner: &Pg, owner_url: &str) -> Result<[String; 2]> {
+    let client = owner.client().await?;
+    for login in logins() {
+        client.batch_execute(&login.sql()).await?;
+    }
+    Ok(logins().map(|login| login.url(owner_url)))
+}
+
 async fn migrate_template(server: &Postgres) -> Result<()> {
     admin(server)?.client().await?.batch_execute(&format!("create database {TEMPLATE}")).await?;
     let template = Pg::new(&Settings::new().postgres(&url_of(server, TEMPLATE)).load()?.postgres, "test")?;
     storage::pg::migrations::run(&template).await.context("migrating the template")?;
+    make_logins(&admin(server)?, server.url().as_str()).await?;
     // A template must have no sessions; the one that migrated is gone with its connection.
     Ok(())
 }

@@ -5,12 +5,14 @@
 mod account;
 mod apt;
 mod host;
+mod login;
 mod loopback;
 mod postgres;
 mod redis;
 
 pub use account::Account;
 pub use host::{Binaries, DataFolder, Host, Kind, Lifetime, Unpacked, stack_folder};
+pub use login::Login;
 pub use loopback::free_port;
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{Redis, RedisOptions};

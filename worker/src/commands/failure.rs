@@ -11,9 +11,12 @@ const LAGGING: u8 = 10;
 const VIOLATED: u8 = 11;
 /// `EX_TEMPFAIL` of sysexits.
 const TEMPORARY: u8 = 75;
+/// `EX_NOPERM` of sysexits.
+const FORBIDDEN: u8 = 77;
 
 /// Why a command failed, and the code the process ends with: 1, or 2 wrong usage, 9 exists already, 10 not all edges have followed,
-/// 11 the audit found that something does not hold, 75 Postgres or Redis cannot be reached (try again), 78 wrong configuration.
+/// 11 the audit found that something does not hold, 75 Postgres or Redis cannot be reached (try again), 77 the login of `postgres.url` may
+/// not do this, 78 wrong configuration.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -74,6 +77,7 @@ impl From<StorageError> for Failure {
         match error {
             StorageError::Unavailable(_) => Self { code: TEMPORARY, message: format!("{said}; check postgres.url and try again") },
             StorageError::Redis(_) => Self { code: TEMPORARY, message: format!("{said}; check redis.url and try again") },
+            StorageError::Forbidden(_) => Self { code: FORBIDDEN, message: said },
             StorageError::Settings(_) => Self { code: config::EXIT_CONFIG, message: said },
             _ => Self::other(said),
         }

@@ -37,6 +37,7 @@ pub async fn run(
             Ok(()) => {}
             // The health check tells the operator; the next sweep tries again.
             Err(error) if error.is_unavailable() => tracing::debug!(%error, "sweeping"),
+            Err(error) if error.is_forbidden() => tracing::error!(%error, "sweeping"),
             Err(error) => return Err(error),
         }
         let said = async {
@@ -100,7 +101,8 @@ impl Sweeper {
                 reach("sweep.forgiven").await;
                 return Ok(());
             }
-            Ok(Err(error)) if error.is_unavailable() => {
+            // Not these orders' fault.
+            Ok(Err(error)) if error.is_unavailable() || error.is_forbidden() => {
                 self.metrics.jobs_total.with_label_values(&[NAME, "unavailable"]).inc_by(count);
                 self.unforgiven = ids;
                 return Err(error);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::{Pg, StorageError};
+use super::{Pg, StorageError, describe, roles};
 
 mod embedded {
     #![allow(missing_docs, reason = "written by a macro")]
@@ -20,11 +20,12 @@ const LOCK_TIMEOUT_MS: u32 = 1_000;
 const ATTEMPTS_MAX: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Applies what has not been applied yet. Returns the names of the migrations it applied.
+/// Applies what has not been applied yet, and gives edges and workers their rights. Returns the names of the migrations it applied. The
+/// login must be the owner of the tables.
 pub async fn run(pg: &Pg) -> Result<Vec<String>, StorageError> {
     let mut client = pg.client().await?;
-    // Migrating a large table may take as long as it takes.
-    client.batch_execute("set statement_timeout = 0").await?;
+    // Migrating a large table may take as long as it takes, and so may whoever migrates before us.
+    client.batch_execute("set statement_timeout = 0; set lock_timeout = 0").await?;
     client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
     client.batch_execute(&format!("set lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
     let (mut applied, mut attempt) = (Vec::new(), 0);
@@ -41,16 +42,32 @@ pub async fn run(pg: &Pg) -> Result<Vec<String>, StorageError> {
             outcome => break outcome,
         }
     };
+    let outcome = match outcome {
+        Ok(_) => roles::set_up(&mut client).await,
+        Err(error) => Err(refused(error)),
+    };
     // The lock goes with the connection, which must not return to the pool with its time-outs changed.
     drop(deadpool_postgres::Object::take(client));
     outcome?;
     Ok(applied)
 }
 
+/// What Postgres said, where it said anything.
+fn cause(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.filter_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()).next()
+}
+
+fn refused(error: refinery::Error) -> StorageError {
+    match cause(&error) {
+        Some(cause) if cause.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => StorageError::Forbidden(describe(cause)),
+        _ => error.into(),
+    }
+}
+
 /// Whether a migration did not get a lock in time, or was ended because it and somebody else waited for each other.
 fn met_others(error: &refinery::Error) -> bool {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    let code = causes.filter_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()).find_map(tokio_postgres::Error::code);
+    let code = cause(error).and_then(tokio_postgres::Error::code);
     [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::T_R_DEADLOCK_DETECTED].into_iter().any(|state| code == Some(state))
 }
 

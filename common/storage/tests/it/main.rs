@@ -12,6 +12,7 @@ mod orders;
 mod queue;
 mod replies;
 mod retention;
+mod roles;
 mod tls;
 
 use std::time::Duration;

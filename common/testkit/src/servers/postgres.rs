@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::host::{Binaries, DataFolder, Host, Kind, Lifetime};
+use super::login::Login;
 use super::loopback::{connect, on_free_port, random_password};
 use crate::process::{Launch, Process, Signal, send_signal, wait_gone};
 
@@ -126,6 +127,19 @@ impl Postgres {
     /// `postgres://user:password@127.0.0.1:port/database`, as a superuser.
     pub fn url(&self) -> String {
         format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port)
+    }
+
+    /// Makes a login, in a database that has been migrated.
+    pub fn add_login(&self, login: &Login) -> Result<()> {
+        let (host, script) = (&self.server.binaries.host, self.server.folder.path.join("login.sql"));
+        // From a file, as everybody may read command lines.
+        host.write_private(&script, &login.sql())?;
+        let psql = self.server.binaries.tool(Kind::Postgres, "psql")?.env("PGPASSWORD", &self.password);
+        let psql = psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--host=127.0.0.1"]);
+        let psql = psql.arg(format!("--port={}", self.port)).args(["--username", USER, "--dbname", DATABASE]);
+        let made = psql.arg("--file").arg(&script).must_succeed();
+        fs::remove_file(&script)?;
+        made.map(|_| ())
     }
 
     /// The superuser's password, also of every base backup made of it.

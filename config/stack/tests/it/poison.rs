@@ -50,7 +50,7 @@ async fn a_job_that_ends_its_worker_is_a_dead_letter_alone() {
 
     let mut ended = 0;
     loop {
-        let worker = MortalWorker::start(&system.settings(), None).await;
+        let worker = MortalWorker::start(&system.worker_settings(), None).await;
         let condemned = eventually("the poison to be at work, or to be given up", Duration::from_secs(30), async || {
             if system.number(AT_WORK).await > 0 {
                 return Some(false);

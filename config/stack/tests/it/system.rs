@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use storage::Pg;
 use storage::pg::license_keys;
 use storage::pg::products::Product;
-use testkit::database::Database;
+use testkit::database::{Database, make_logins};
 use testkit::http::{Client, Response};
 use testkit::servers::{Host, Kind, Lifetime, Postgres, Redis};
 use testkit::settings::Settings;
@@ -65,6 +65,8 @@ pub struct System {
     /// This system's own Postgres, where the test asked for one.
     postgres: Option<Postgres>,
     settings: Settings,
+    /// To the same database, as an edge and as a worker log in.
+    urls: [String; 2],
     _turn: SemaphorePermit<'static>,
 }
 
@@ -73,14 +75,14 @@ impl System {
     pub async fn new() -> Self {
         let turn = TURNS.acquire().await.expect("turns are never closed");
         let database = Database::new().await.expect("a database");
-        Self::over(None, database.url(), turn)
+        Self::over(None, database.url(), [database.edge_url(), database.worker_url()], turn)
     }
 
     /// As [`System::new`], beside no other.
     pub async fn alone() -> Self {
         let turn = alone().await;
         let database = Database::new().await.expect("a database");
-        Self::over(None, database.url(), turn)
+        Self::over(None, database.url(), [database.edge_url(), database.worker_url()], turn)
     }
 
     /// As [`System::new`], with a Postgres that the test may stop.
@@ -93,12 +95,13 @@ impl System {
         });
         let postgres = postgres.expect("a Postgres");
         let url = postgres.url();
-        let this = Self::over(Some(postgres), &url, turn);
+        let mut this = Self::over(Some(postgres), &url, Default::default(), turn);
         storage::pg::migrations::run(&this.pg).await.expect("a schema");
+        this.urls = make_logins(&this.pg, &url).await.expect("logins");
         this
     }
 
-    fn over(postgres: Option<Postgres>, url: &str, turn: SemaphorePermit<'static>) -> Self {
+    fn over(postgres: Option<Postgres>, url: &str, urls: [String; 2], turn: SemaphorePermit<'static>) -> Self {
         let redis = block_in_place(|| {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let binaries = Host::of_this_checkout(path)?.find_or_unpack(&[Kind::Redis], &|line| eprintln!("{line}"))?;
@@ -112,7 +115,7 @@ impl System {
         let settings = settings.set("EDGE__DRAIN_IDLE_MS", "200");
         let pg = Pg::new(&settings.load().expect("settings").postgres, "test").expect("a pool");
         let clock = Arc::new(TestClock { system: SystemClock::new(), ahead_ms: AtomicU64::new(0) });
-        Self { pg, clock, redis, postgres, settings, _turn: turn }
+        Self { pg, clock, redis, postgres, settings, urls, _turn: turn }
     }
 
     /// Sets a knob for edges and workers that are started from now on.
@@ -120,9 +123,19 @@ impl System {
         self.settings = self.settings.clone().set(name, value);
     }
 
-    /// The settings of edges and workers.
+    /// The settings of edges and workers, but for the database, which is the owner's.
     pub fn settings(&self) -> config::Settings {
         self.settings.load().expect("settings")
+    }
+
+    /// The settings of edges.
+    pub fn edge_settings(&self) -> config::Settings {
+        self.settings.clone().postgres(&self.urls[0]).load().expect("settings")
+    }
+
+    /// The settings of workers.
+    pub fn worker_settings(&self) -> config::Settings {
+        self.settings.clone().postgres(&self.urls[1]).load().expect("settings")
     }
 
     /// The Postgres that the test asked for.
@@ -144,7 +157,7 @@ impl System {
 
     /// Starts an edge as its program does, and waits for nothing.
     pub async fn edge_at_once(&self) -> Edge {
-        let settings = self.settings();
+        let settings = self.edge_settings();
         let metrics = Metrics::new("edge", &[]).expect("metrics");
         let health = Health::new(&metrics);
         health.spawn_heartbeat();
@@ -162,7 +175,7 @@ impl System {
 
     /// Starts a worker as its program does, and waits for nothing.
     pub fn worker_at_once(&self) -> Worker {
-        let settings = self.settings();
+        let settings = self.worker_settings();
         let metrics = Metrics::new("worker", &[]).expect("metrics");
         let health = Health::new(&metrics);
         let running = worker::runner::start(&settings, &metrics, &health).expect("a worker");

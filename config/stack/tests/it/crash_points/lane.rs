@@ -30,8 +30,12 @@ const SLUG: &str = "demo";
 /// License keys that are put into stock whenever few are left.
 const STOCK: usize = 50;
 const FEW: i64 = 10;
-/// A login whose proof takes one round in place of thousands, because connections are made by the thousand here. The password is `lanes`.
-const LOGIN: &str = "create role lanes superuser login password 'SCRAM-SHA-256$1:bGFuZXMgb2YgYSB3YWxrIQ==$8eA8YlynD9xo48i7EXqzdqY1/yzInF3JTgmvyAvxfck=:PETY7j5vJAU6+Px6f75AyKhTXSpz6J2tiWfI7fxJZdE='";
+/// A proof of the password `lanes` that takes one round in place of thousands, because connections are made by the thousand here.
+const VERIFIER: &str =
+    "SCRAM-SHA-256$1:bGFuZXMgb2YgYSB3YWxrIQ==$8eA8YlynD9xo48i7EXqzdqY1/yzInF3JTgmvyAvxfck=:PETY7j5vJAU6+Px6f75AyKhTXSpz6J2tiWfI7fxJZdE=";
+/// The owner's login, the edges' and the workers'.
+const LOGINS: [(&str, &str); 3] =
+    [("lanes", "superuser"), ("lanes_edge", "in role anonymouspay_edge"), ("lanes_worker", "in role anonymouspay_worker")];
 const PROCESSING: &str = "select count(*) from orders where status = 'processing'";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Walks between two audits, which look at everything that a lane has ever sold.
@@ -80,7 +84,9 @@ pub struct Lane {
     /// Seals requests, as edges do.
     requests: Sealer,
     /// What the edge and the worker are set to. An edge that soon writes orders down itself, and one that leaves workers time.
-    settings: [config::Settings; 2],
+    /// Of edges: a patient one's and a quick one's.
+    edges: [config::Settings; 2],
+    workers: config::Settings,
     edge: Option<(bool, MortalEdge)>,
     worker: Option<MortalWorker>,
     walks: u32,
@@ -103,21 +109,23 @@ impl Lane {
     pub async fn new(number: usize) -> Self {
         let database = Database::new().await.expect("a database");
         let client = database.pg().expect("a pool").client().await.expect("a connection");
-        let login = client.batch_execute(LOGIN).await;
-        assert!(login.is_ok() || number > 0, "{login:?}");
+        for (login, rights) in LOGINS {
+            let made = client.batch_execute(&format!("create role {login} login {rights} password '{VERIFIER}'")).await;
+            assert!(made.is_ok() || number > 0, "{made:?}");
+        }
         let (_, place) = database.url().split_once('@').expect("a URL with a login");
-        let url = format!("postgres://lanes:lanes@{place}");
         let redis = Redis::shared_for_tests().expect("a Redis");
         let prefix = format!("lane-{number}");
-        let settings = |fallback_ms: &str, deadline_ms: &str| {
-            let settings = Settings::new().postgres(&url).redis(&redis.url()).set("QUEUE__PREFIX", &prefix);
+        let settings = |login: &str, fallback_ms: &str, deadline_ms: &str| {
+            let settings =
+                Settings::new().postgres(&format!("postgres://{login}:lanes@{place}")).redis(&redis.url()).set("QUEUE__PREFIX", &prefix);
             let settings = settings.set("POSTGRES__CONNECTIONS_MAX", "4").set("POSTGRES__CHECKOUT_TIMEOUT_MS", "15000");
             let settings = settings.set("QUEUE__PICKUP_IDLE_MS", "100").set("QUEUE__RENEW_MS", "30").set("WORKER__SWEEP_INTERVAL_MS", "50");
             let settings = settings.set("EDGE__FULFILL_FALLBACK_MS", fallback_ms).set("EDGE__FULFILL_DEADLINE_MS", deadline_ms);
             settings.load().expect("settings")
         };
-        let settings = [settings("400", "2000"), settings("30", "1000")];
-        let pg = Pg::new(&settings[0].postgres, "test").expect("a pool");
+        let workers = settings("lanes_worker", "400", "2000");
+        let pg = Pg::new(&settings("lanes", "400", "2000").postgres, "test").expect("a pool");
         let shop = Shop::open(&pg, SLUG).await.expect("a store");
         let key = shop.unlimited_key(&pg).await.expect("a key");
         shop.generated(&pg, GENERATED).await.expect("a product");
@@ -127,14 +135,15 @@ impl Lane {
         let mut this = Self {
             pg,
             redis: Commands::connect(redis),
-            producer: Producer::new(storage::redis::client(&settings[0].redis).expect("a client"), queue.clone()),
+            producer: Producer::new(storage::redis::client(&workers.redis).expect("a client"), queue.clone()),
             queue,
             shop,
             key,
             pooled,
             stocked: 0,
-            requests: Sealer::new(&settings[0].secrets.sealing, Purpose::OrderRequest, rand::random()),
-            settings,
+            requests: Sealer::new(&workers.secrets.sealing, Purpose::OrderRequest, rand::random()),
+            edges: [settings("lanes_edge", "400", "2000"), settings("lanes_edge", "30", "1000")],
+            workers,
             edge: None,
             worker: None,
             walks: 0,
@@ -285,14 +294,14 @@ impl Lane {
                 if let Some((_, edge)) = other {
                     edge.life.kill().await;
                 }
-                self.edge = Some((quick, MortalEdge::start(&self.settings[usize::from(quick)]).await));
+                self.edge = Some((quick, MortalEdge::start(&self.edges[usize::from(quick)]).await));
             }
         }
     }
 
     async fn have_worker(&mut self) {
         if self.worker.is_none() {
-            self.worker = Some(MortalWorker::start(&self.settings[0], None).await);
+            self.worker = Some(MortalWorker::start(&self.workers, None).await);
         }
         if let Some(worker) = &self.worker {
             worker.is_ready().await;
@@ -300,7 +309,7 @@ impl Lane {
     }
 
     async fn start_worker(&mut self, course: &Course) {
-        self.worker = Some(MortalWorker::start(&self.settings[0], course.next_of(Process::Worker)).await);
+        self.worker = Some(MortalWorker::start(&self.workers, course.next_of(Process::Worker)).await);
     }
 
     async fn end_worker(&mut self) {
@@ -398,7 +407,7 @@ impl Lane {
 
     /// Whether everything holds that always must, in all that this lane's walks have left.
     pub async fn audit(&mut self) {
-        let report = audit::run(&self.pg, &self.settings[0].secrets, Moment::AtRest, &|_| ()).await.expect("an audit");
+        let report = audit::run(&self.pg, &self.workers.secrets, Moment::AtRest, &|_| ()).await.expect("an audit");
         assert!(report.ok, "after {:#?}: {:#?}", self.unaudited, report.violated().collect::<Vec<_>>());
         self.unaudited.clear();
     }

@@ -1,0 +1,228 @@
+//! What an edge and a worker may do in the database, and no more: one line for each table. The rights belong to two roles without login;
+//! a process logs in as a member of its role, and operators' commands as the owner of the tables.
+//!
+//! A right is taken away as a column is: the version before runs beside a migration that takes it, so it goes a version after the last
+//! statement that needs it. What is listed here is what statements need, and a test compares it with what the database says.
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
+
+use super::{Pg, StorageError};
+
+/// A program that works in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The gateway.
+    Edge,
+    /// `worker run`.
+    Worker,
+}
+
+impl Role {
+    /// Both.
+    pub const ALL: [Role; 2] = [Role::Edge, Role::Worker];
+
+    /// What the database calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Edge => "anonymouspay_edge",
+            Role::Worker => "anonymouspay_worker",
+        }
+    }
+}
+
+/// One privilege: `select`, `insert`, `update` or `delete`, and the columns it is for, separated by commas; none means the whole table.
+pub type Right = (&'static str, &'static str);
+
+/// What is allowed on one table.
+#[derive(Debug)]
+pub struct Rights {
+    /// The table.
+    pub table: &'static str,
+    /// What an edge may do.
+    pub edge: &'static [Right],
+    /// What a worker may do.
+    pub worker: &'static [Right],
+}
+
+impl Rights {
+    /// What this role may do.
+    pub fn of(&self, role: Role) -> &'static [Right] {
+        match role {
+            Role::Edge => self.edge,
+            Role::Worker => self.worker,
+        }
+    }
+}
+
+const NEW_ORDER: &str = "id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor, customer_email, \
+                         status, sealed_request, next_attempt_at";
+
+/// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
+/// that are reached by their `ctid` ask for the right to read the whole table.
+pub const RIGHTS: [Rights; 16] = [
+    Rights { table: "stores", edge: &[("select", "id, slug, name, licensing")], worker: &[] },
+    Rights {
+        table: "api_keys",
+        edge: &[
+            (
+                "select",
+                "id, store_id, live, hash, scopes, checkout_per_minute, licensing_per_minute, api_per_minute, expires_at, revoked_at, \
+                 last_used_at",
+            ),
+            ("update", "last_used_at"),
+        ],
+        worker: &[],
+    },
+    Rights {
+        table: "api_key_usage",
+        edge: &[
+            ("select", "key_id, minute, requests, limited"),
+            ("insert", "key_id, minute, requests, limited"),
+            ("update", "requests, limited"),
+        ],
+        worker: &[("select", ""), ("update", "minute"), ("delete", "")],
+    },
+    Rights {
+        table: "products",
+        edge: &[("select", "id, store_id, sku, name, pattern")],
+        worker: &[("select", "id, store_id, sku, name, pattern")],
+    },
+    Rights { table: "prices", edge: &[("select", "product_id, currency, amount_minor")], worker: &[] },
+    Rights { table: "license_keys", edge: &[], worker: &[("select", ""), ("insert", ""), ("update", "id"), ("delete", "")] },
+    Rights { table: "held_license_keys", edge: &[], worker: &[] },
+    Rights { table: "license_digests", edge: &[], worker: &[("select", "digest"), ("insert", "")] },
+    Rights {
+        table: "orders",
+        // Not the sealed request: an edge writes it down, and never reads it.
+        edge: &[
+            (
+                "select",
+                "id, store_id, live, external_reference, idempotency_key, fingerprint, status, currency, total_minor, customer_email, \
+                 error_code, error_detail, created_at, updated_at",
+            ),
+            ("insert", NEW_ORDER),
+            ("update", "status, sealed_request, next_attempt_at, starts, updated_at"),
+        ],
+        worker: &[
+            ("select", ""),
+            ("insert", NEW_ORDER),
+            ("update", "status, sealed_request, next_attempt_at, starts, updated_at, error_code, error_detail, idempotency_key"),
+            // What it has inserted itself and cannot fulfill.
+            ("delete", ""),
+        ],
+    },
+    Rights {
+        table: "order_items",
+        edge: &[("select", "order_id, line, product_id, sku, quantity")],
+        worker: &[("select", ""), ("insert", "")],
+    },
+    // Sealed license keys of orders, which an edge opens for whoever owns the order.
+    Rights {
+        table: "order_keys",
+        edge: &[("select", "order_id, line, position, license_key_id, sealed")],
+        worker: &[("select", ""), ("insert", "")],
+    },
+    Rights {
+        table: "events",
+        edge: &[("insert", "id, store_id, live, order_id, sequence, kind, body")],
+        worker: &[("insert", "id, store_id, live, order_id, sequence, kind, body")],
+    },
+    Rights { table: "changes", edge: &[("select", "id, kind, subject_id, created_at")], worker: &[("select", ""), ("delete", "")] },
+    Rights {
+        table: "edges",
+        edge: &[
+            ("select", "id, applied_change_id, applied_at"),
+            ("insert", "id, applied_change_id"),
+            ("update", "seen_at, applied_change_id, applied_at"),
+            ("delete", ""),
+        ],
+        worker: &[("select", ""), ("update", "id"), ("delete", "")],
+    },
+    Rights {
+        table: "dead_letters",
+        edge: &[],
+        worker: &[("select", ""), ("insert", "id, queue, reason, sealed"), ("update", "id"), ("delete", "")],
+    },
+    Rights { table: "refinery_schema_history", edge: &[("select", "version")], worker: &[("select", "version")] },
+];
+
+/// What to do about a right that is not there.
+pub(super) const REMEDY: &str = "run `worker migrate` as the owner of the tables, and make the login of postgres.url a member of its role \
+                                 (`grant anonymouspay_edge to …` for edges, `grant anonymouspay_worker to …` for workers); operators' \
+                                 commands need the owner itself";
+
+/// Makes the roles that are not there yet, as far as the login may, and gives each that is there exactly its rights on the tables.
+pub(super) async fn set_up(client: &mut Client) -> Result<(), StorageError> {
+    for role in absent_for(client).await? {
+        match client.batch_execute(&format!("create role {} nologin", role.name())).await {
+            Ok(()) => {}
+            // Roles belong to all databases of the server: somebody who migrates another one was faster.
+            Err(error) if matches!(error.code(), Some(&(SqlState::DUPLICATE_OBJECT | SqlState::UNIQUE_VIOLATION))) => {}
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                tracing::info!(role = role.name(), "the login may not create roles");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let absent = absent_for(client).await?;
+    let schema: String = client.query_one("select quote_ident(current_schema())", &[]).await?.get(0);
+    // One transaction: whoever works meanwhile never sees less than he has.
+    let tx = client.transaction().await?;
+    for role in Role::ALL.into_iter().filter(|role| !absent.contains(role)) {
+        let name = role.name();
+        tx.batch_execute(&format!("grant usage on schema {schema} to {name}")).await?;
+        for rights in &RIGHTS {
+            let table = rights.table;
+            let granted: Vec<String> = rights.of(role).iter().map(|&right| shown(right)).collect();
+            tx.batch_execute(&format!("revoke all on {table} from {name}")).await?;
+            if !granted.is_empty() {
+                tx.batch_execute(&format!("grant {} on {table} to {name}", granted.join(", "))).await?;
+            }
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+/// As SQL says it: `update (status, starts)`.
+fn shown((privilege, columns): Right) -> String {
+    if columns.is_empty() { privilege.to_owned() } else { format!("{privilege} ({columns})") }
+}
+
+/// The roles that the server does not have. Until they are made and [`super::migrations::run`] has been run again, only the owner of the
+/// tables can work with them.
+pub async fn absent(pg: &Pg) -> Result<Vec<Role>, StorageError> {
+    Ok(absent_for(&**pg.client().await?).await?)
+}
+
+async fn absent_for(client: &impl GenericClient) -> Result<Vec<Role>, tokio_postgres::Error> {
+    let names: Vec<&str> = Role::ALL.iter().map(|role| role.name()).collect();
+    let there = client.query("select rolname::text from pg_roles where rolname = any($1)", &[&names]).await?;
+    Ok(Role::ALL.into_iter().filter(|role| !there.iter().any(|row| row.get::<_, &str>(0) == role.name())).collect())
+}
+
+/// Of the rights that this role's program needs, those that the login does not have, as SQL says them. The tables must be there.
+pub(super) async fn lacking(client: &impl GenericClient, role: Role) -> Result<Vec<String>, StorageError> {
+    let (mut tables, mut privileges, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+    for rights in &RIGHTS {
+        for (privilege, of) in rights.of(role) {
+            for column in of.split(", ") {
+                tables.push(rights.table);
+                privileges.push(*privilege);
+                columns.push(column);
+            }
+        }
+    }
+    let rows = client
+        .query(
+            "select privilege || case when columns = '{\"\"}' then '' else ' (' || array_to_string(columns, ', ') || ')' end || ' on ' || of
+             from (select of, privilege, array_agg(column_of order by place) as columns
+                   from unnest($1::text[], $2::text[], $3::text[]) with ordinality as needed (of, privilege, column_of, place)
+                   where not case column_of when '' then has_table_privilege(of, privilege)
+                                            else has_column_privilege(of, column_of, privilege) end
+                   group by 1, 2 order by min(place)) lacking",
+            &[&tables, &privileges, &columns],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
