@@ -49,6 +49,7 @@ async fn fleet(backstage: &Backstage, door: Door, edge: &Path) -> Arc<Fleet> {
         edge: edge.to_owned(),
         worker: edge.with_file_name("worker"),
         settings: settings.set("EDGE__DRAIN_IDLE_MS", DRAIN_IDLE_MS),
+        worker_url: backstage.worker_url.clone(),
         door,
         logs: tempfile::tempdir().expect("a folder"),
         started: AtomicU32::new(0),
@@ -128,7 +129,7 @@ fn start_worker(settings: &config::Settings) -> worker::runner::Running {
 async fn nobody_notices_that_all_are_replaced() {
     let backstage = backstage().await;
     let fleet = fleet(&backstage, Door::one_socket(), Path::new(env!("CARGO_BIN_EXE_edge"))).await;
-    let settings = fleet.settings.load().expect("settings");
+    let settings = fleet.settings(Role::Worker).load().expect("settings");
     let mut workers = vec![start_worker(&settings), start_worker(&settings)];
     let mut edges = vec![start(&fleet, Role::Edge).await, start(&fleet, Role::Edge).await];
     let load = Load::new(fleet.door.address(), &backstage.key);
@@ -161,7 +162,7 @@ async fn nobody_notices_that_all_are_replaced() {
 async fn one_edge_alone_is_replaced_without_refusing_anybody() {
     let backstage = backstage().await;
     let fleet = fleet(&backstage, Door::one_socket(), Path::new(env!("CARGO_BIN_EXE_edge"))).await;
-    let worker = start_worker(&fleet.settings.load().expect("settings"));
+    let worker = start_worker(&fleet.settings(Role::Worker).load().expect("settings"));
     let edge = start(&fleet, Role::Edge).await;
     let load = Load::new(fleet.door.address(), &backstage.key);
     let clients = load.start(&[Kind::ShortLived, Kind::KeptAlive(10), Kind::Http2]);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use storage::Pg;
 use storage::pg::api_keys::Quotas;
 use testkit::clock::FakeClock;
-use testkit::database::Database;
+use testkit::database::{Database, make_logins};
 use testkit::http::{Client, Response};
 use testkit::servers::Redis;
 use testkit::settings::Settings;
@@ -29,30 +29,40 @@ pub struct Backstage {
     pub pg: Pg,
     pub shop: Shop,
     pub key: String,
+    /// Of an edge.
     pub settings: Settings,
+    /// The database, as a worker logs in.
+    pub worker_url: String,
 }
 
 impl Backstage {
     pub async fn new() -> Self {
         let database = Database::new().await.expect("a database");
         let redis = tokio::task::spawn_blocking(Redis::shared_for_tests).await.expect("a thread").expect("Redis");
-        Self::with(database.pg().expect("a pool"), database.url(), &redis.url()).await
+        let urls = [database.edge_url(), database.worker_url()];
+        Self::over(database.pg().expect("a pool"), urls, &redis.url()).await
     }
 
-    /// On these servers. The queue is this stage's own.
+    /// On these servers.
     pub async fn with(pg: Pg, postgres_url: &str, redis_url: &str) -> Self {
+        let urls = make_logins(&pg, postgres_url).await.expect("logins");
+        Self::over(pg, urls, redis_url).await
+    }
+
+    /// The queue is this stage's own. `pg` is the owner's; the URLs are an edge's and a worker's.
+    async fn over(pg: Pg, [edge_url, worker_url]: [String; 2], redis_url: &str) -> Self {
         static STAGES: AtomicU32 = AtomicU32::new(0);
         let shop = Shop::open(&pg, "demo").await.expect("a shop");
         shop.generated(&pg, "MADE").await.expect("a product");
         let key = shop.unlimited_key(&pg).await.expect("a key");
         let settings = Settings::new()
-            .postgres(postgres_url)
+            .postgres(&edge_url)
             .redis(redis_url)
             .set("QUEUE__PREFIX", &format!("edge-{}", STAGES.fetch_add(1, Ordering::Relaxed)))
             .set("HTTP__PUBLIC_BASE_URL", PUBLIC_BASE_URL)
             .set("EDGE__SNAPSHOT_POLL_MS", "50")
             .set("EDGE__DRAIN_IDLE_MS", "200");
-        Self { pg, shop, key, settings }
+        Self { pg, shop, key, settings, worker_url }
     }
 
     /// A live key for everything, with everybody's limits.
@@ -76,13 +86,14 @@ impl Backstage {
     }
 
     pub async fn start(self) -> Stage {
-        let Self { pg, shop, key, settings } = self;
+        let Self { pg, shop, key, settings, worker_url } = self;
+        let workers = settings.clone().postgres(&worker_url).load().expect("good settings");
         let settings = settings.load().expect("good settings");
         let clock = FakeClock::new();
         let metrics = Metrics::new("edge", &[]).expect("metrics");
         let health = Health::new(&metrics);
         let running = edge::runner::start(&settings, &metrics, &health, Arc::new(clock.clone())).await.expect("an edge");
-        Stage { address: running.address, pg, shop, key, clock, health, settings, running }
+        Stage { address: running.address, pg, shop, key, clock, health, settings, workers, running }
     }
 }
 
@@ -96,6 +107,7 @@ pub struct Stage {
     pub clock: FakeClock,
     pub health: Health,
     pub settings: config::Settings,
+    workers: config::Settings,
     pub running: edge::runner::Running,
 }
 
@@ -117,7 +129,7 @@ impl Stage {
     /// Starts a worker beside the edge; it ends with the test.
     pub fn start_worker(&self) -> worker::runner::Running {
         let metrics = Metrics::new("worker", &[]).expect("metrics");
-        worker::runner::start(&self.settings, &metrics, &Health::new(&metrics)).expect("a worker")
+        worker::runner::start(&self.workers, &metrics, &Health::new(&metrics)).expect("a worker")
     }
 }
 

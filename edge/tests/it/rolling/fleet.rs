@@ -64,7 +64,10 @@ pub enum Role {
 pub struct Fleet {
     pub edge: PathBuf,
     pub worker: PathBuf,
+    /// Of edges.
     pub settings: Settings,
+    /// The database, as a worker logs in.
+    pub worker_url: String,
     pub door: Door,
     pub logs: tempfile::TempDir,
     pub started: AtomicU32,
@@ -77,6 +80,13 @@ pub struct Member {
 }
 
 impl Fleet {
+    pub fn settings(&self, role: Role) -> Settings {
+        match role {
+            Role::Edge => self.settings.clone(),
+            Role::Worker => self.settings.clone().postgres(&self.worker_url),
+        }
+    }
+
     /// Starts one and waits until it is ready. Blocks.
     pub fn start(&self, role: Role) -> Member {
         let (name, program) = match role {
@@ -85,7 +95,7 @@ impl Fleet {
         };
         let log = self.logs.path().join(format!("{name}-{}", self.started.fetch_add(1, Ordering::Relaxed)));
         let mut launch = Launch::new(name, program).arg("run");
-        for (name, value) in self.settings.environment() {
+        for (name, value) in self.settings(role).environment() {
             launch = launch.env(name, value);
         }
         if let Role::Edge = role {
