@@ -51,7 +51,7 @@ impl Database {
 }
 
 /// How edges and workers log in to servers of tests.
-fn logins() -> [Login; 2] {
+pub fn logins() -> [Login; 2] {
     [Login::of_edge("edge"), Login::of_worker("worker")]
 }
 

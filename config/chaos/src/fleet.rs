@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use common::job::FULFILL_ORDER;
 use storage::queue::{Producer, QueueName};
 use storage::{Pg, redis};
+use testkit::database::{logins, make_logins};
 use testkit::faults::clock::ShiftedClock;
 use testkit::faults::disk::SmallDisk;
 use testkit::faults::proxy::{Direction, Flow, Proxy};
@@ -132,10 +133,9 @@ impl Fleet {
         let redis_proxy = Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port())))?;
 
         let through = |url: String, port: u16, proxy: &Proxy| url.replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));
-        let services = Settings::new()
-            .postgres(&through(postgres.url(), postgres.port(), &pg_proxy))
-            .redis(&through(redis.url(), redis.port(), &redis_proxy))
-            .set("LOG__FORMAT", "json");
+        let services = Settings::new().redis(&through(redis.url(), redis.port(), &redis_proxy)).set("LOG__FORMAT", "json");
+        let [edge_settings, worker_settings] =
+            logins().map(|login| services.clone().postgres(&through(login.url(&postgres.url()), postgres.port(), &pg_proxy)));
         let straight = Settings::new().postgres(&postgres.url()).redis(&redis.url()).set("POSTGRES__STATEMENT_TIMEOUT_MS", "120000");
         let settings = straight.load()?;
         let pg = Pg::new(&settings.postgres, "chaos")?;
@@ -147,12 +147,12 @@ impl Fleet {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;
             edge_addresses.push(listener.local_addr()?);
-            let mut member = member(&format!("edge-{number}"), &programs.edge, &services, "EDGE", folder)?;
+            let mut member = member(&format!("edge-{number}"), &programs.edge, &edge_settings, "EDGE", folder)?;
             member.launch = member.launch.listener(listener);
             edges.push(member);
         }
         for number in 0..WORKERS {
-            workers.push(member(&format!("worker-{number}"), &programs.worker, &services, "WORKER", folder)?);
+            workers.push(member(&format!("worker-{number}"), &programs.worker, &worker_settings, "WORKER", folder)?);
         }
         if let (Some(clock), Some(last)) = (&clock, workers.last_mut()) {
             last.launch = clock.apply(last.launch.clone());
@@ -174,8 +174,9 @@ impl Fleet {
         })
     }
 
-    /// Starts edges and workers, and waits until they are well.
+    /// Starts edges and workers on a database that has been migrated, and waits until they are well.
     pub async fn start_services(&mut self) -> Result<()> {
+        make_logins(&self.pg, &self.postgres.url()).await?;
         for member in self.edges.iter_mut().chain(&mut self.workers) {
             member.start()?;
         }
@@ -196,7 +197,7 @@ impl Fleet {
         &self.pg
     }
 
-    /// What edges and workers are told, but for the proxies.
+    /// What edges and workers are told, but for the proxies, and as the owner.
     pub fn settings(&self) -> config::Settings {
         self.settings.clone()
     }

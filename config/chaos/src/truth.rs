@@ -14,7 +14,7 @@ use crate::judge::{TrueOrder, Truth};
 /// Has every change of an order's status noted from now on.
 pub async fn note_moves(pg: &Pg) -> Result<()> {
     let sql = "create table chaos_moves (id bigint generated always as identity, order_id text not null, was text not null, is_now text not null);
-        create function chaos_note_move() returns trigger language plpgsql as $$
+        create function chaos_note_move() returns trigger language plpgsql security definer as $$
             begin
                 insert into chaos_moves (order_id, was, is_now) values (new.id, old.status, new.status);
                 return null;

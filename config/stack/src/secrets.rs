@@ -1,4 +1,5 @@
-//! The four secrets of this machine's stack: made once, kept in files that only we may read.
+//! The four secrets of this machine's stack, and the passwords of its edges' and workers' logins to our own Postgres: made once, kept in
+//! files that only we may read.
 
 use std::fs;
 use std::path::Path;
@@ -16,34 +17,53 @@ pub struct Secrets {
     pub session_signing: String,
     pub sealing: String,
     pub license_digest: String,
+    /// Letters and digits.
+    pub postgres_edge: String,
+    /// Letters and digits.
+    pub postgres_worker: String,
 }
 
 const NAMES: [&str; 4] = ["api_key_pepper", "session_signing", "sealing", "license_digest"];
+/// Nothing hangs on these: a login whose password is gone gets another one.
+const PASSWORDS: [&str; 2] = ["postgres_edge", "postgres_worker"];
 
 impl Secrets {
     /// Reads them; the ones that are not there are made.
     pub fn read_or_make(folder: &Folder) -> Result<Self> {
-        let secret = |name: &str| read_or_make(&folder.secrets().join(name).with_extension("txt"));
-        let [api_key_pepper, session_signing, sealing, license_digest] = NAMES.map(secret);
-        Ok(Self { api_key_pepper: api_key_pepper?, session_signing: session_signing?, sealing: sealing?, license_digest: license_digest? })
+        let path = |name: &str| folder.secrets().join(name).with_extension("txt");
+        let [api_key_pepper, session_signing, sealing, license_digest] =
+            NAMES.map(|name| read_or_make(&path(name), |bytes| format!("k1:{}", STANDARD.encode(bytes))));
+        let [postgres_edge, postgres_worker] = PASSWORDS.map(|name| read_or_make(&path(name), hex));
+        Ok(Self {
+            api_key_pepper: api_key_pepper?,
+            session_signing: session_signing?,
+            sealing: sealing?,
+            license_digest: license_digest?,
+            postgres_edge: postgres_edge?,
+            postgres_worker: postgres_worker?,
+        })
     }
 
-    /// Whether none is missing.
+    /// Whether none of those is missing that something hangs on.
     pub fn are_there(folder: &Folder) -> bool {
         NAMES.iter().all(|name| folder.secrets().join(name).with_extension("txt").exists())
     }
 
     /// For `--fresh`.
     pub fn forget(folder: &Folder) -> Result<()> {
-        NAMES.iter().try_for_each(|name| Ok(remove_if_there(&folder.secrets().join(name).with_extension("txt"))?))
+        NAMES.iter().chain(&PASSWORDS).try_for_each(|name| Ok(remove_if_there(&folder.secrets().join(name).with_extension("txt"))?))
     }
 }
 
-fn read_or_make(path: &Path) -> Result<String> {
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_or_make(path: &Path, shown: impl Fn(&[u8]) -> String) -> Result<String> {
     if !path.exists() {
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
-        write_private(path, &format!("k1:{}\n", STANDARD.encode(bytes)))?;
+        write_private(path, &(shown(&bytes) + "\n"))?;
     }
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(text.trim().to_owned())
@@ -51,6 +71,8 @@ fn read_or_make(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -61,9 +83,15 @@ mod tests {
         let first = Secrets::read_or_make(&folder).unwrap();
         assert!(Secrets::are_there(&folder));
         assert_ne!(first.api_key_pepper, first.sealing);
+        assert_ne!(first.postgres_edge, first.postgres_worker);
+        assert!(first.postgres_edge.len() == 64 && first.postgres_edge.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        for entry in fs::read_dir(folder.secrets()).unwrap() {
+            assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
         assert_eq!(STANDARD.decode(first.sealing.strip_prefix("k1:").unwrap()).unwrap().len(), 32);
         assert_eq!(Secrets::read_or_make(&folder).unwrap().sealing, first.sealing);
         Secrets::forget(&folder).unwrap();
-        assert_ne!(Secrets::read_or_make(&folder).unwrap().sealing, first.sealing);
+        let second = Secrets::read_or_make(&folder).unwrap();
+        assert!(second.sealing != first.sealing && second.postgres_worker != first.postgres_worker);
     }
 }

@@ -11,7 +11,12 @@ pub const PORT: u16 = 8000;
 
 /// The same for all processes of one stack.
 pub struct Settings {
+    /// The owner's.
     pub database_url: String,
+    /// The edges', the owner's too where the database is not ours.
+    pub edge_database_url: String,
+    /// The workers', likewise.
+    pub worker_database_url: String,
     pub redis_url: String,
     /// Says nothing about TLS to Postgres because the caller has.
     pub postgres_tls_is_set: bool,
@@ -19,7 +24,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What every binary needs.
+    /// What the worker's commands need, and the others too.
     pub fn apply(&self, launch: Launch) -> Launch {
         // Our own Postgres is on loopback and speaks no TLS, as most that a developer names do.
         let launch = if self.postgres_tls_is_set { launch } else { launch.env("ANONYMOUSPAY_POSTGRES__TLS", "disable") };
@@ -34,20 +39,23 @@ impl Settings {
             .env("ANONYMOUSPAY_SECRETS__LICENSE_DIGEST", &self.secrets.license_digest)
             .env("ANONYMOUSPAY_LOG__FORMAT", "json")
     }
-}
 
-/// What an edge needs besides. Loopback: a stack on a developer's machine is nobody else's business.
-pub fn edge(launch: Launch, port: u16, admin_port: u16) -> Launch {
-    launch
-        .env("ANONYMOUSPAY_EDGE__LISTEN", format!("127.0.0.1:{port}"))
-        .env("ANONYMOUSPAY_EDGE__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
-        // Whoever presses Ctrl-C has no other edge whose requests could be on their way, and may have a browser open.
-        .env("ANONYMOUSPAY_EDGE__DRAIN_IDLE_MS", "0")
-}
+    /// What an edge needs. Loopback: a stack on a developer's machine is nobody else's business.
+    pub fn edge(&self, launch: Launch, port: u16, admin_port: u16) -> Launch {
+        self.apply(launch)
+            .env("ANONYMOUSPAY_POSTGRES__URL", &self.edge_database_url)
+            .env("ANONYMOUSPAY_EDGE__LISTEN", format!("127.0.0.1:{port}"))
+            .env("ANONYMOUSPAY_EDGE__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+            // Whoever presses Ctrl-C has no other edge whose requests could be on their way, and may have a browser open.
+            .env("ANONYMOUSPAY_EDGE__DRAIN_IDLE_MS", "0")
+    }
 
-/// What a worker needs besides.
-pub fn worker(launch: Launch, admin_port: u16) -> Launch {
-    launch.env("ANONYMOUSPAY_WORKER__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+    /// What a worker that works needs.
+    pub fn worker(&self, launch: Launch, admin_port: u16) -> Launch {
+        self.apply(launch)
+            .env("ANONYMOUSPAY_POSTGRES__URL", &self.worker_database_url)
+            .env("ANONYMOUSPAY_WORKER__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+    }
 }
 
 /// Where customers reach the first edge.

@@ -13,7 +13,7 @@ use testkit::servers::{Binaries, Lifetime, Postgres, Redis};
 use crate::folder::Folder;
 use crate::http;
 use crate::interrupt::Interrupt;
-use crate::settings::{self, PORT, Settings};
+use crate::settings::{PORT, Settings};
 
 /// The name of our Postgres' folder.
 pub const POSTGRES_FOLDER: &str = "postgres";
@@ -73,7 +73,7 @@ impl System {
     pub fn start_edge(&mut self, program: &PathBuf, settings: &Settings, folder: &Folder) -> Result<()> {
         let name = numbered("edge", self.edges.len());
         let admin_port = self.next_admin_port()?;
-        let launch = settings::edge(settings.apply(Launch::new(&name, program)), edge_port(self.edges.len()), admin_port);
+        let launch = settings.edge(Launch::new(&name, program), edge_port(self.edges.len()), admin_port);
         let process = launch.arg("run").start(&folder.log(&name))?;
         self.edges.push(Service { process, admin_port });
         Ok(())
@@ -83,7 +83,7 @@ impl System {
     pub fn start_worker(&mut self, program: &PathBuf, settings: &Settings, folder: &Folder) -> Result<()> {
         let name = numbered("worker", self.workers.len());
         let admin_port = self.next_admin_port()?;
-        let launch = settings::worker(settings.apply(Launch::new(&name, program)), admin_port);
+        let launch = settings.worker(Launch::new(&name, program), admin_port);
         let process = launch.arg("run").start(&folder.log(&name))?;
         self.workers.push(Service { process, admin_port });
         Ok(())
@@ -194,7 +194,7 @@ folder=$(dirname "$0"); name=$(basename "$0")
 test ! -e "$folder/broken" || { echo "no license to start"; exit 78; }
 trap 'echo "$name" >> "$folder/gone"; exit 0' TERM
 mkfifo "$folder/$name.wait"
-echo "$name $1 $ANONYMOUSPAY_MODE $ANONYMOUSPAY_EDGE__LISTEN $ANONYMOUSPAY_POSTGRES__TLS" > "$folder/$name.new"
+echo "$name $1 $ANONYMOUSPAY_MODE $ANONYMOUSPAY_EDGE__LISTEN $ANONYMOUSPAY_POSTGRES__TLS $ANONYMOUSPAY_POSTGRES__URL" > "$folder/$name.new"
 mv "$folder/$name.new" "$folder/$name.started"
 while :; do read line <> "$folder/$name.wait"; done
 "#;
@@ -211,7 +211,9 @@ while :; do read line <> "$folder/$name.wait"; done
             let root = tempfile::tempdir().unwrap();
             let folder = Folder::at(root.path().join("stack")).unwrap();
             let settings = Settings {
-                database_url: "postgres://a".into(),
+                database_url: "postgres://owner@a".into(),
+                edge_database_url: "postgres://edge@a".into(),
+                worker_database_url: "postgres://worker@a".into(),
                 redis_url: "redis://b".into(),
                 postgres_tls_is_set: false,
                 secrets: Secrets::read_or_make(&folder).unwrap(),
@@ -243,8 +245,8 @@ while :; do read line <> "$folder/$name.wait"; done
     fn edges_go_before_workers_and_were_told_what_they_need() {
         let mut bench = Bench::new();
         bench.start();
-        assert_eq!(bench.wait_for("edge.started"), "edge run development 127.0.0.1:8000 disable\n");
-        bench.wait_for("worker.started");
+        assert_eq!(bench.wait_for("edge.started"), "edge run development 127.0.0.1:8000 disable postgres://edge@a\n");
+        assert_eq!(bench.wait_for("worker.started"), "worker run development  disable postgres://worker@a\n");
         bench.system.check_alive().unwrap();
         assert_ne!(bench.system.edges[0].admin_port, bench.system.workers[0].admin_port);
         bench.system.stop().unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::process::Launch;
-use testkit::servers::{Host, Kind, Postgres};
+use testkit::servers::{Host, Kind, Login, Postgres};
 
 use crate::build::{Programs, build, programs};
 use crate::demo::{self, Demo};
@@ -117,11 +117,20 @@ fn start(
         forget(&host, folder)?;
     }
     let (database_url, redis_url) = start_servers(system, &host, environment, folder)?;
-    let settings =
-        Settings { database_url, redis_url, postgres_tls_is_set: environment.postgres_tls_is_set, secrets: Secrets::read_or_make(folder)? };
+    let secrets = Secrets::read_or_make(folder)?;
+    // A database that the caller names has the logins that its owner has made: edges and workers use the one that we were told.
+    let logins = system.postgres.is_some().then(|| [Login::of_edge(&secrets.postgres_edge), Login::of_worker(&secrets.postgres_worker)]);
+    let own_login = || [database_url.clone(), database_url.clone()];
+    let [edge_database_url, worker_database_url] =
+        logins.as_ref().map_or_else(own_login, |logins| logins.each_ref().map(|login| login.url(&database_url)));
+    let postgres_tls_is_set = environment.postgres_tls_is_set;
+    let settings = Settings { database_url, edge_database_url, worker_database_url, redis_url, postgres_tls_is_set, secrets };
     interrupt.check()?;
     let worker = || settings.apply(Launch::new("worker", &programs.worker)).arg("--json");
     worker().arg("migrate").must_succeed().context("cannot migrate the database")?;
+    if let (Some(postgres), Some(logins)) = (&system.postgres, &logins) {
+        logins.iter().try_for_each(|login| postgres.add_login(login)).context("cannot make the logins of edges and workers")?;
+    }
     interrupt.check()?;
     let demo = demo::prepare(&worker, folder, &identity(system, &settings), interrupt)?;
     // In turns: the first edge and the first worker get the admin ports that are their defaults.

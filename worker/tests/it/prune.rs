@@ -134,7 +134,7 @@ async fn a_worker_prunes_by_itself_again_and_again() {
     let database = Database::new().await.unwrap();
     let pg = database.pg().unwrap();
     let metrics = Metrics::new("worker", &[]).unwrap();
-    let settings = Settings::new().postgres(database.url()).set("RETENTION__INTERVAL_S", "1");
+    let settings = Settings::new().postgres(&database.worker_url()).set("RETENTION__INTERVAL_S", "1");
     let worker = worker::runner::start(&settings.load().unwrap(), &metrics, &Health::new(&metrics)).unwrap();
     for _ in 0..2 {
         with_old_rows(&pg, 5).await;
