@@ -4,8 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::HeaderMap;
-use http::header::FORWARDED;
+use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// An address for counting: IPv4 whole, IPv6 by its /64, since that is what one customer is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,7 +36,7 @@ pub fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
         return peer;
     }
     let mut nearest = peer;
-    for hop in hops(headers).into_iter().rev() {
+    for hop in hops_back(headers) {
         // What cannot be read was not written by a proxy of ours.
         let Some(ip) = hop else { break };
         nearest = ip;
@@ -49,28 +51,26 @@ fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&ip))
 }
 
-/// The addresses that the proxies wrote down, left to right. `X-Forwarded-For` where there is one, `Forwarded` otherwise.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let list = |name: &str| {
-        let values = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?").to_owned());
-        values.flat_map(|value| value.split(',').map(|hop| hop.trim().to_owned()).collect::<Vec<_>>()).collect::<Vec<String>>()
-    };
-    let forwarded_for = list("x-forwarded-for");
-    if !forwarded_for.is_empty() {
-        return forwarded_for.iter().map(|hop| address(hop)).collect();
-    }
-    let node = |element: &String| {
-        let pair = element.split(';').find_map(|pair| {
-            let (name, value) = pair.trim().split_once('=')?;
-            name.eq_ignore_ascii_case("for").then_some(value)
-        })?;
-        address(pair.trim_matches('"'))
-    };
-    list(FORWARDED.as_str()).iter().map(node).collect()
+/// The addresses that the proxies wrote down, the last one first. `X-Forwarded-For` where there is one, `Forwarded` otherwise. Each is read
+/// by itself: what a caller wrote in front of it, on the same line or another, must not make it unreadable.
+fn hops_back(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    let (name, read): (_, fn(&[u8]) -> Option<IpAddr>) =
+        if headers.contains_key(&X_FORWARDED_FOR) { (X_FORWARDED_FOR, address) } else { (FORWARDED, node) };
+    headers.get_all(name).into_iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b',')).map(read)
+}
+
+/// The address in an element of `Forwarded`.
+fn node(element: &[u8]) -> Option<IpAddr> {
+    let value = element.split(|&byte| byte == b';').find_map(|pair| {
+        let (name, value) = pair.trim_ascii().split_at_checked("for=".len())?;
+        name.eq_ignore_ascii_case(b"for=").then_some(value)
+    })?;
+    address(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
 }
 
 /// An address with or without a port, IPv6 with or without brackets.
-fn address(text: &str) -> Option<IpAddr> {
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
     let ip = text.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
     ip.or_else(bracketed).map(|ip| ip.to_canonical())
@@ -81,9 +81,13 @@ mod tests {
     use super::*;
 
     fn seen(peer: &str, headers: &[(&str, &str)]) -> String {
+        seen_bytes(peer, &headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect::<Vec<_>>())
+    }
+
+    fn seen_bytes(peer: &str, headers: &[(&str, &[u8])]) -> String {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            map.append(http::HeaderName::try_from(*name).unwrap(), http::HeaderValue::from_bytes(value).unwrap());
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         of(SocketAddr::new(peer.parse().unwrap(), 1), &map, &trusted).to_string()
@@ -110,6 +114,13 @@ mod tests {
     fn what_cannot_be_read_ends_the_search() {
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "198.51.100.7, unknown, 10.0.0.2")]), "10.0.0.2");
         assert_eq!(seen("10.0.0.1", &[("forwarded", "for=198.51.100.7, by=x")]), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_a_caller_writes_hides_nothing_that_a_proxy_writes_behind_it() {
+        assert_eq!(seen_bytes("10.0.0.1", &[("x-forwarded-for", b"\xff, 198.51.100.7, 10.0.0.2")]), "198.51.100.7");
+        assert_eq!(seen_bytes("10.0.0.1", &[("x-forwarded-for", b"\xe9"), ("x-forwarded-for", b"198.51.100.7")]), "198.51.100.7");
+        assert_eq!(seen_bytes("10.0.0.1", &[("forwarded", b"for=\"\xff\";by=\", for=198.51.100.7")]), "198.51.100.7");
     }
 
     #[test]

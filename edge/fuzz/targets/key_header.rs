@@ -1,0 +1,5 @@
+//! Hands libFuzzer's bytes to [`fuzz::key_header`].
+#![no_main]
+#![allow(unsafe_code, reason = "libFuzzer calls an exported symbol")]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::key_header::check(data));
