@@ -6,6 +6,7 @@ mod buckets;
 mod deadlines;
 mod feed;
 mod fields_at_their_limits;
+mod indistinguishable;
 mod keys;
 mod leaving;
 mod manners;

@@ -67,6 +67,8 @@ async fn a_job_that_ends_its_worker_is_a_dead_letter_alone() {
         }
         worker.life.kill().await;
         system.number(CLOSE).await;
+        // Else they would be taken for the next worker's.
+        eventually("the sessions to end", Duration::from_secs(30), async || (system.number(AT_WORK).await == 0).then_some(())).await;
         ended += 1;
         assert!(ended <= STARTS_MAX + 1, "it goes on and on");
     }
