@@ -63,7 +63,9 @@ impl SessionSigner {
     /// A token for these claims, or [`SessionTooLarge`] when it would be longer than [`TOKEN_MAX_CHARS`].
     pub fn sign(&self, claims: &Claims) -> Result<String, SessionTooLarge> {
         let mac = self.keys.first();
-        let payload = serde_json::to_vec(claims).map_err(|_| SessionTooLarge)?;
+        // Most payloads are below half a kilobyte.
+        let mut payload = Vec::with_capacity(512);
+        serde_json::to_writer(&mut payload, claims).map_err(|_| SessionTooLarge)?;
         let mut token = String::with_capacity(PURPOSE.len() + mac.id().len() + payload.len().div_ceil(3) * 4 + 46);
         token.push_str(PURPOSE);
         token.push('.');

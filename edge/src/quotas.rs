@@ -97,8 +97,9 @@ impl Rate {
         headers.insert(REMAINING, HeaderValue::from(remaining));
         headers.insert(RESET, HeaderValue::from(reset_unix_s));
         let name = self.name.as_str();
-        let policy = format!("\"{name}\";q={limit};w=60");
-        let state = format!("\"{name}\";r={remaining};t={reset_after_s}");
+        let (mut limit_digits, mut remaining_digits, mut reset_digits) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
+        let policy = ["\"", name, "\";q=", limit_digits.format(limit), ";w=60"].concat();
+        let state = ["\"", name, "\";r=", remaining_digits.format(remaining), ";t=", reset_digits.format(reset_after_s)].concat();
         for (header, text) in [(POLICY, policy), (RATELIMIT, state)] {
             headers.insert(header, HeaderValue::try_from(text).expect("names and digits are visible ASCII"));
         }

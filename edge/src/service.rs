@@ -15,6 +15,8 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use uuid::Uuid;
+use uuid::fmt::Simple as SimpleUuid;
 
 use crate::answer::Answer;
 use crate::api::{checkout_session, fulfill, openapi, orders, subdivisions, tax_rates};
@@ -103,13 +105,15 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
     answer.into_response(head.method == Method::HEAD)
 }
 
+/// Who waits for Postgres or Redis does so in a box of its own: some kilobytes, which otherwise every connection would carry along and
+/// every request would move.
 async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<'_>) -> Result<Answer, ApiError> {
     match (route.endpoint, caller) {
         (Endpoint::CheckoutSession, Some(caller)) => checkout_session::create(edge, caller, &call),
-        (Endpoint::Fulfill, Some(caller)) => fulfill::fulfill(edge, caller, &call).await,
-        (Endpoint::ListOrders, Some(caller)) => orders::list(edge, caller, &call).await,
-        (Endpoint::GetOrder, Some(caller)) => orders::get(edge, caller, &call).await,
-        (Endpoint::RevokeOrder, Some(caller)) => orders::revoke(edge, caller, &call).await,
+        (Endpoint::Fulfill, Some(caller)) => Box::pin(fulfill::fulfill(edge, caller, &call)).await,
+        (Endpoint::ListOrders, Some(caller)) => Box::pin(orders::list(edge, caller, &call)).await,
+        (Endpoint::GetOrder, Some(caller)) => Box::pin(orders::get(edge, caller, &call)).await,
+        (Endpoint::RevokeOrder, Some(caller)) => Box::pin(orders::revoke(edge, caller, &call)).await,
         (Endpoint::Subdivisions, _) => subdivisions::list(edge, &call),
         (Endpoint::TaxRates, _) => tax_rates::list(edge, &call),
         (Endpoint::OpenApi, _) => Ok(openapi::document()),
@@ -219,7 +223,11 @@ fn request_id(headers: &HeaderMap) -> String {
     };
     match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(well_formed) {
         Some(id) => id.to_owned(),
-        None => format!("req_{:024x}", rand::random::<u128>() >> 32),
+        None => {
+            let mut digits = [0; SimpleUuid::LENGTH];
+            let digits = Uuid::from_u128(rand::random()).simple().encode_lower(&mut digits);
+            ["req_", &digits[..24]].concat()
+        }
     }
 }
 
