@@ -12,7 +12,9 @@ use crate::mode::Mode;
 use crate::secret::SecretList;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const PREFIX_LEN: usize = "sk_live_".len();
+const LIVE: &[u8] = b"sk_live_";
+const TEST: &[u8] = b"sk_test_";
+const PREFIX_LEN: usize = LIVE.len();
 const RANDOM_LEN: usize = 28;
 const CHECKSUM_LEN: usize = 6;
 /// The length of every API key in bytes.
@@ -23,41 +25,42 @@ pub const HINT_LEN: usize = 12;
 /// A key in clear, on its way to the person it belongs to. `Debug` shows the hint alone.
 #[derive(Clone)]
 pub struct ApiKey {
-    text: Zeroizing<String>,
+    /// ASCII. In place: every request makes one.
+    text: Zeroizing<[u8; API_KEY_LEN]>,
     mode: Mode,
 }
 
 impl ApiKey {
     /// A new key from uniformly random 64-bit words, of which as many are drawn as it takes.
     pub fn generate(mode: Mode, mut random: impl FnMut() -> u64) -> Self {
-        let mut text = Zeroizing::new(format!("sk_{mode}_"));
-        while text.len() < PREFIX_LEN + RANDOM_LEN {
+        let mut text = Zeroizing::new([0; API_KEY_LEN]);
+        let (body, sum) = text.split_at_mut(PREFIX_LEN + RANDOM_LEN);
+        body[..PREFIX_LEN].copy_from_slice(if mode.is_live() { LIVE } else { TEST });
+        for place in &mut body[PREFIX_LEN..] {
             // Six bits at a time; the two values above 61 are drawn again, so that every character is equally likely.
-            if let Some(&character) = BASE62.get((random() >> 58) as usize) {
-                text.push(character as char);
-            }
+            *place = loop {
+                if let Some(&character) = BASE62.get((random() >> 58) as usize) {
+                    break character;
+                }
+            };
         }
-        let checksum = checksum(text.as_bytes());
-        text.push_str(std::str::from_utf8(&checksum).unwrap_or_default());
+        sum.copy_from_slice(&checksum(body));
         Self { text, mode }
     }
 
     /// Reads a key, refusing whatever cannot be one: wrong length, prefix, alphabet or checksum.
     pub fn parse(text: &[u8]) -> Result<Self, MalformedApiKey> {
-        if text.len() != API_KEY_LEN {
-            return Err(MalformedApiKey);
-        }
+        let text: &[u8; API_KEY_LEN] = text.try_into().map_err(|_| MalformedApiKey)?;
         let mode = match &text[..PREFIX_LEN] {
-            b"sk_live_" => Mode::Live,
-            b"sk_test_" => Mode::Test,
+            prefix if prefix == LIVE => Mode::Live,
+            prefix if prefix == TEST => Mode::Test,
             _ => return Err(MalformedApiKey),
         };
         let (body, sum) = text.split_at(PREFIX_LEN + RANDOM_LEN);
         if !body[PREFIX_LEN..].iter().all(u8::is_ascii_alphanumeric) || sum != checksum(body) {
             return Err(MalformedApiKey);
         }
-        let text = String::from_utf8(text.to_vec()).map_err(|_| MalformedApiKey)?;
-        Ok(Self { text: Zeroizing::new(text), mode })
+        Ok(Self { text: Zeroizing::new(*text), mode })
     }
 
     /// The mode that the key's prefix says.
@@ -67,12 +70,12 @@ impl ApiKey {
 
     /// The key itself, to be shown once. Never log it.
     pub fn expose(&self) -> &str {
-        &self.text
+        std::str::from_utf8(&*self.text).unwrap_or_default()
     }
 
     /// The first characters, by which its owner recognizes it: the prefix and four more.
     pub fn hint(&self) -> &str {
-        &self.text[..HINT_LEN]
+        &self.expose()[..HINT_LEN]
     }
 }
 
@@ -126,7 +129,7 @@ impl ApiKeyHasher {
 }
 
 fn finish(mac: &KeyedMac, key: &ApiKey) -> ApiKeyHash {
-    mac.begin().chain_update(key.text.as_bytes()).finalize().into_bytes().into()
+    mac.begin().chain_update(&*key.text).finalize().into_bytes().into()
 }
 
 /// What a key may be used for. A key without scopes may be used for everything.

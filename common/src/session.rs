@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::Mac;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::cart::Line;
 use crate::mac::KeyedMacs;
@@ -44,8 +45,9 @@ pub struct Claims {
     /// Unix seconds; from then on the token is refused.
     #[serde(rename = "exp")]
     pub expires_at_s: u64,
-    /// What makes this session one and not another, as hex. A session becomes at most one order.
-    pub id: String,
+    /// What makes this session one and not another, as 32 hex digits. A session becomes at most one order.
+    #[serde(with = "uuid::serde::simple")]
+    pub id: Uuid,
 }
 
 /// Makes and verifies tokens. The first signing key makes, all verify.
@@ -66,15 +68,16 @@ impl SessionSigner {
         // Most payloads are below half a kilobyte.
         let mut payload = Vec::with_capacity(512);
         serde_json::to_writer(&mut payload, claims).map_err(|_| SessionTooLarge)?;
-        let mut token = String::with_capacity(PURPOSE.len() + mac.id().len() + payload.len().div_ceil(3) * 4 + 46);
-        token.push_str(PURPOSE);
-        token.push('.');
-        token.push_str(mac.id());
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
-        let signature = mac.begin().chain_update(token.as_bytes()).finalize().into_bytes();
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        let mut token = Vec::with_capacity(PURPOSE.len() + mac.id().len() + payload.len().div_ceil(3) * 4 + 46);
+        token.extend_from_slice(PURPOSE.as_bytes());
+        token.push(b'.');
+        token.extend_from_slice(mac.id().as_bytes());
+        token.push(b'.');
+        push_base64(&mut token, &payload);
+        let signature = mac.begin().chain_update(&token).finalize().into_bytes();
+        token.push(b'.');
+        push_base64(&mut token, &signature);
+        let token = String::from_utf8(token).expect("ids of secrets, base64 and dots are ASCII");
         if token.len() > TOKEN_MAX_CHARS { Err(SessionTooLarge) } else { Ok(token) }
     }
 
@@ -96,6 +99,13 @@ impl SessionSigner {
         let claims: Claims = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
         if now_unix_s >= claims.expires_at_s { Err(TokenError::Expired) } else { Ok(claims) }
     }
+}
+
+fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
+    let start = text.len();
+    text.resize(start + base64::encoded_len(bytes.len(), false).unwrap_or_default(), 0);
+    let encoded = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text[start..]);
+    debug_assert_eq!(encoded.map(|len| start + len), Ok(text.len()));
 }
 
 /// The cart and metadata make a token that does not fit into a URL.
@@ -131,7 +141,7 @@ mod tests {
         let request = SessionRequest::parse(body.as_bytes(), true).unwrap();
         let (cart, currency, locale, metadata) = (request.cart, request.currency, request.locale, request.metadata);
         let (issued_at_s, expires_at_s) = (1_000, 2_000);
-        Claims { store_id: 7, mode: Mode::Live, cart, currency, locale, metadata, issued_at_s, expires_at_s, id: "0a".into() }
+        Claims { store_id: 7, mode: Mode::Live, cart, currency, locale, metadata, issued_at_s, expires_at_s, id: Uuid::from_u128(10) }
     }
 
     fn small() -> Claims {

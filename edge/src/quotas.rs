@@ -1,5 +1,6 @@
 //! The quotas by name, and what a bucket's answer looks like in headers.
 
+use bytes::Bytes;
 use common::limits::{Decision, Quota};
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
@@ -93,15 +94,30 @@ impl Rate {
     /// Writes the documented headers, the IETF draft's beside them, and `Retry-After` when nothing was left.
     pub fn write(&self, headers: &mut HeaderMap) {
         let Decision { admitted, limit, remaining, reset_unix_s, reset_after_s, retry_after_s } = self.decision;
-        headers.insert(LIMIT, HeaderValue::from(limit));
-        headers.insert(REMAINING, HeaderValue::from(remaining));
-        headers.insert(RESET, HeaderValue::from(reset_unix_s));
-        let name = self.name.as_str();
-        let (mut limit_digits, mut remaining_digits, mut reset_digits) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
-        let policy = ["\"", name, "\";q=", limit_digits.format(limit), ";w=60"].concat();
-        let state = ["\"", name, "\";r=", remaining_digits.format(remaining), ";t=", reset_digits.format(reset_after_s)].concat();
-        for (header, text) in [(POLICY, policy), (RATELIMIT, state)] {
-            headers.insert(header, HeaderValue::try_from(text).expect("names and digits are visible ASCII"));
+        let name = self.name.as_str().as_bytes();
+        let mut buffers: [itoa::Buffer; 4] = std::array::from_fn(|_| itoa::Buffer::new());
+        let [limit_digits, remaining_digits, reset_digits, after_digits] = &mut buffers;
+        let limit = limit_digits.format(limit).as_bytes();
+        let remaining = remaining_digits.format(remaining).as_bytes();
+        let reset = reset_digits.format(reset_unix_s).as_bytes();
+        let after = after_digits.format(reset_after_s).as_bytes();
+        let values: [(HeaderName, &[&[u8]]); 5] = [
+            (LIMIT, &[limit]),
+            (REMAINING, &[remaining]),
+            (RESET, &[reset]),
+            (POLICY, &[b"\"", name, b"\";q=", limit, b";w=60"]),
+            (RATELIMIT, &[b"\"", name, b"\";r=", remaining, b";t=", after]),
+        ];
+        // All texts in one piece of memory: every answer carries them.
+        let mut text = Vec::with_capacity(128);
+        let ends = values.each_ref().map(|(_, parts)| {
+            parts.iter().for_each(|part| text.extend_from_slice(part));
+            text.len()
+        });
+        let (text, mut start) = (Bytes::from(text), 0);
+        for ((header, _), end) in values.into_iter().zip(ends) {
+            headers.insert(header, HeaderValue::from_maybe_shared(text.slice(start..end)).expect("names and digits are visible ASCII"));
+            start = end;
         }
         if !admitted {
             headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s));

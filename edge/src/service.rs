@@ -55,7 +55,8 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
     let started = Instant::now();
     let now = edge.clock.now();
     let (head, incoming) = request.into_parts();
-    let request_id = request_id(&head.headers);
+    let request_id_header = request_id(&head.headers);
+    let request_id = std::str::from_utf8(request_id_header.as_bytes()).unwrap_or_default();
     let found = edge.router.find(&head.method, head.uri.path());
     let address = ClientAddress::of(client_address::of(peer, &head.headers, &edge.knobs.trusted_proxies));
     let (route, params) = match &found {
@@ -65,18 +66,17 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
 
     let (mut answer, rate) = match (check(&edge, &head), route) {
         (Err(error), _) => {
-            let (mut answer, rate) = refuse(&edge, error, &head.uri, address, now, &request_id);
+            let (mut answer, rate) = refuse(&edge, error, &head.uri, address, now, request_id);
             if head.version < Version::HTTP_2 {
                 // Where such a request ends is in doubt, so nothing behind it is taken for another one.
                 answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             (answer, rate)
         }
-        (Ok(()), None) => without_route(&edge, &head, &found, address, now, &request_id),
+        (Ok(()), None) => without_route(&edge, &head, &found, address, now, request_id),
         (Ok(()), Some(route)) => {
             let decision = edge.gate.admit(route.access, &head.headers, params.slug, address, now);
-            let call =
-                |body| Call { request_id: &request_id, now, params, query: head.uri.query().unwrap_or(""), headers: &head.headers, body };
+            let call = |body| Call { request_id, now, params, query: head.uri.query().unwrap_or(""), headers: &head.headers, body };
             let answered = match decision.outcome {
                 Err(error) => Err(error),
                 Ok(caller) => match body::read(&edge.knobs, route, &head.headers, incoming).await {
@@ -88,11 +88,11 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
                         .unwrap_or_else(|_| Err(ApiError::plain(Code::Internal))),
                 },
             };
-            (answered.unwrap_or_else(|error| error.into_answer(&edge.knobs.public_base_url, &request_id)), decision.rate)
+            (answered.unwrap_or_else(|error| error.into_answer(&edge.knobs.public_base_url, request_id)), decision.rate)
         }
     };
 
-    write_headers(&mut answer.headers, rate.as_ref(), route, &request_id);
+    write_headers(&mut answer.headers, rate.as_ref(), route);
     if let Some(Rate { name, decision }) = rate
         && !decision.admitted
     {
@@ -102,6 +102,7 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
     edge.metrics.requests_total.with_label_values(&[name, method_label(&head.method), answer.status.as_str()]).inc();
     edge.metrics.request_seconds.with_label_values(&[name]).observe(started.elapsed().as_secs_f64());
     tracing::debug!(request_id, route = name, status = answer.status.as_u16(), "answered");
+    answer.headers.insert(REQUEST_ID, request_id_header);
     answer.into_response(head.method == Method::HEAD)
 }
 
@@ -200,10 +201,7 @@ fn options(routes: &[&Route]) -> Answer {
         .with(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"))
 }
 
-fn write_headers(headers: &mut HeaderMap, rate: Option<&Rate>, route: Option<&Route>, request_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
+fn write_headers(headers: &mut HeaderMap, rate: Option<&Rate>, route: Option<&Route>) {
     if let Some(rate) = rate {
         rate.write(headers);
     }
@@ -216,19 +214,17 @@ fn write_headers(headers: &mut HeaderMap, rate: Option<&Rate>, route: Option<&Ro
     }
 }
 
-/// The name of a request: the caller's own where it is well-formed, a new one otherwise.
-fn request_id(headers: &HeaderMap) -> String {
-    let well_formed = |id: &&str| {
-        (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+/// The name of a request: the caller's own where it is well-formed, a new one otherwise. ASCII.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let well_formed = |id: &&HeaderValue| {
+        let id = id.as_bytes();
+        (1..=REQUEST_ID_MAX).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(well_formed) {
-        Some(id) => id.to_owned(),
-        None => {
-            let mut digits = [0; SimpleUuid::LENGTH];
-            let digits = Uuid::from_u128(rand::random()).simple().encode_lower(&mut digits);
-            ["req_", &digits[..24]].concat()
-        }
-    }
+    headers.get(REQUEST_ID).filter(well_formed).cloned().unwrap_or_else(|| {
+        let mut digits = [0; SimpleUuid::LENGTH];
+        let digits = Uuid::from_u128(rand::random()).simple().encode_lower(&mut digits);
+        HeaderValue::try_from(["req_", &digits[..24]].concat()).expect("hex digits are visible ASCII")
+    })
 }
 
 /// Callers may send any word as a method; metrics know these.

@@ -34,7 +34,7 @@ pub fn create(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answer, A
         metadata: request.metadata,
         issued_at_s,
         expires_at_s,
-        id: Uuid::from_bytes(id).simple().to_string(),
+        id: Uuid::from_bytes(id),
     };
     let token = edge.signer.sign(&claims).map_err(|error| ApiError::new(Code::SessionTooLarge, format!("{error}.")))?;
     let expires_at = rfc3339(expires_at_s * 1_000);
