@@ -39,7 +39,8 @@ use crate::quotas::Quotas;
 use crate::router::Router;
 use crate::server::guarded::Deadlines;
 use crate::server::listener::Listener;
-use crate::server::{Server, ServerKnobs, tls};
+use crate::server::tls::Certificate;
+use crate::server::{Server, ServerKnobs, descriptors};
 use crate::snapshot::Snapshot;
 use crate::usage;
 
@@ -58,6 +59,7 @@ pub async fn run(settings: Settings, inherited: Option<std::net::TcpListener>, c
     let metrics = Metrics::new("edge", &[("version", env!("CARGO_PKG_VERSION"))])?;
     log::install_panic_hook(metrics.panics_total());
     let asked_to_stop = shutdown::on_signals()?;
+    descriptors::raise_limit();
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
     // Known before anybody can ask: a process that has not said what it needs would seem ready.
@@ -120,7 +122,7 @@ pub async fn start_on(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Running> {
     let edge_metrics = EdgeMetrics::register(metrics.registry()).context("registering metrics")?;
-    let acceptor = settings.edge.tls.as_ref().map(tls::acceptor).transpose()?;
+    let certificate = settings.edge.tls.as_ref().map(Certificate::read).transpose()?.map(Arc::new);
     let address = listener.address();
 
     let support = Tasks::new(&CancellationToken::new(), metrics);
@@ -224,7 +226,10 @@ pub async fn start_on(
     };
     support.spawn_supervised("observe", Backoff::default(), move |stop| observer.clone().run(stop));
 
-    let server = Server::new(edge.clone(), server_knobs(settings), acceptor);
+    if let Some(certificate) = certificate.clone() {
+        support.spawn_supervised("certificate", Backoff::default(), move |stop| certificate.clone().follow(stop));
+    }
+    let server = Server::new(edge.clone(), server_knobs(settings), certificate);
     let (accepting, pg) = (server.clone(), pg.clone());
     accept.spawn_supervised("accept", Backoff::default(), move |stop| {
         let (server, listener, loaded, mut up) = (accepting.clone(), listener.clone(), loaded.clone(), pg.health());
@@ -263,7 +268,7 @@ fn knobs(settings: &Settings) -> Knobs {
 fn server_knobs(settings: &Settings) -> ServerKnobs {
     let edge = &settings.edge;
     ServerKnobs {
-        connections_max: edge.connections_max,
+        connections_max: descriptors::connections_that_fit(edge.connections_max),
         connections_per_address_max: edge.connections_per_address_max,
         head_max_bytes: edge.head_max_bytes,
         head_fields_max: edge.head_fields_max,

@@ -2,24 +2,30 @@
 //! write. While a request is being worked on the clock stands still; its body has a deadline of its own.
 //!
 //! It is closed as TCP wants it: our side first, then what the client still sends is read and thrown away until it closes too. Closed at
-//! once, with something unread, the connection would be reset, and the client could lose the answer that it has not read yet.
+//! once, with something unread, the connection would be reset, and the client could lose the answer that it has not read yet. Who does not
+//! read is reset all the same: an orderly end would wait in line behind what is not read.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
 
-/// How often [`Activity::rested`] and [`Activity::used`] look.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+use super::activity::{Activity, End};
+use super::budget::Budget;
+
 /// How long the client may take to close its side after ours.
 const LINGER: Duration = Duration::from_secs(1);
 /// How much of what it still sends is read meanwhile.
 const LINGER_MAX_BYTES: usize = 1 << 20;
+/// Slower than any real link. Who takes less of what we write is waited for no longer than who takes nothing.
+const READ_MIN_BYTES_PER_S: f64 = 4_096.0;
 
 /// How long to wait for a client.
 #[derive(Debug, Clone, Copy)]
@@ -34,206 +40,281 @@ pub struct Deadlines {
     pub write: Duration,
 }
 
-/// What a connection is doing, known to the connection and to its requests.
-#[derive(Debug)]
-pub struct Activity {
-    started: Instant,
-    requests: AtomicUsize,
-    /// Whether there was any request yet.
-    used: AtomicBool,
-    /// Nanoseconds after `started` at which the last request ended. A request may take less than a millisecond, head and all.
-    idle_since_ns: AtomicU64,
-    /// On HTTP/2 bytes may come without a request beginning: a ping is no head.
-    is_http2: AtomicBool,
-    timed_out: AtomicBool,
-    let_go: AtomicBool,
+/// A stream that is a TCP connection at the bottom.
+pub trait Connected {
+    /// The bottom.
+    fn tcp(&self) -> &TcpStream;
 }
 
-impl Activity {
-    /// Counts a request until what is returned is dropped.
-    pub fn begin(this: &Arc<Self>) -> Working {
-        this.requests.fetch_add(1, Ordering::AcqRel);
-        this.used.store(true, Ordering::Release);
-        Working(this.clone())
-    }
-
-    /// Whether the connection was ended because its client was too slow.
-    pub fn timed_out(&self) -> bool {
-        self.timed_out.load(Ordering::Relaxed)
-    }
-
-    /// From now on the connection ends by itself when it is idle, as if its client had closed it. Whoever drives the connection must look
-    /// at it once more after this.
-    pub fn let_go(&self) {
-        self.let_go.store(true, Ordering::Release);
-    }
-
-    /// Waits until no request has been worked on for `how_long`, counted from now at the earliest.
-    pub async fn rested(&self, how_long: Duration) {
-        let begun = Instant::now();
-        while self.requests.load(Ordering::Acquire) > 0 || self.idle_since().max(begun) + how_long > Instant::now() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Waits until there has been a request.
-    pub async fn used(&self) {
-        while !self.used.load(Ordering::Acquire) {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    fn idle_since(&self) -> Instant {
-        self.started + Duration::from_nanos(self.idle_since_ns.load(Ordering::Acquire))
+impl Connected for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
     }
 }
 
-/// A request being worked on.
-#[derive(Debug)]
-pub struct Working(Arc<Activity>);
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        self.0.idle_since_ns.store(self.0.started.elapsed().as_nanos() as u64, Ordering::Release);
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+impl Connected for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
     }
 }
 
-/// A stream with deadlines, and the bytes that were read from it already.
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// That the client sends or takes something.
+    Client,
+    /// That the last answer has left this machine.
+    Sent,
+}
+
+/// When an answer must have been taken: moves on with what is taken.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    since: Instant,
+    taken_bytes: u64,
+    due: Instant,
+}
+
+/// A stream with deadlines, and the bytes that were read from it already. Lives in one task from its first use on.
 pub struct Guarded<S> {
     stream: S,
     first: Vec<u8>,
     deadlines: Deadlines,
     activity: Arc<Activity>,
+    /// HTTP/2 only.
+    budget: Option<Budget>,
+    /// Something has come since the connection began. TLS clients have said nothing yet when they begin.
+    has_heard: bool,
     /// When the first byte of the present head came; none while waiting for it.
     head_since: Option<Instant>,
-    /// When the client last took something, while we have something for it.
-    write_since: Option<Instant>,
+    /// When the client must have taken more, while we have something for it.
+    write_due: Option<Instant>,
+    /// The same for answers that wait in `h2`.
+    reading: Option<Reading>,
+    /// When the last answer was handed to the kernel, if that took its time.
+    written: Option<Instant>,
+    /// The end of the request whose answer is known to have been sent.
+    sent: Option<Instant>,
     /// Something was written and may not be out yet.
     unflushed: bool,
     /// Our side is closed; what of the client's was read since, in bytes.
     lingering: Option<(Instant, usize)>,
-    read_timer: Pin<Box<Sleep>>,
-    write_timer: Pin<Box<Sleep>>,
+    /// Made when first needed. Rather fires too early and is set again than be set anew by every request.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
-    /// Guards a stream of which `first` was read already.
-    pub fn new(stream: S, first: Vec<u8>, deadlines: Deadlines) -> Self {
-        let now = Instant::now();
-        let activity = Activity {
-            started: now,
-            requests: AtomicUsize::new(0),
-            used: AtomicBool::new(false),
-            idle_since_ns: AtomicU64::new(0),
-            is_http2: AtomicBool::new(false),
-            timed_out: AtomicBool::new(false),
-            let_go: AtomicBool::new(false),
-        };
-        let head_since = (!first.is_empty()).then_some(now);
-        let timer = || Box::pin(tokio::time::sleep_until(now + deadlines.idle));
-        let (read_timer, write_timer) = (timer(), timer());
-        let activity = Arc::new(activity);
-        let (write_since, unflushed, lingering) = (None, false, None);
-        Self { stream, first, deadlines, activity, head_since, write_since, unflushed, lingering, read_timer, write_timer }
+    /// Guards a stream of which `first` was read already. A budget is for HTTP/2, and says that it is that.
+    pub fn new(stream: S, first: Vec<u8>, deadlines: Deadlines, accepted: Instant, budget: Option<Budget>) -> Self {
+        let has_heard = !first.is_empty();
+        let activity = Arc::new(Activity::new(budget.is_some(), accepted));
+        let head_since = has_heard.then_some(accepted);
+        Self {
+            stream,
+            first,
+            deadlines,
+            activity,
+            budget,
+            has_heard,
+            head_since,
+            write_due: None,
+            reading: None,
+            written: None,
+            sent: None,
+            unflushed: false,
+            lingering: None,
+            timer: None,
+        }
     }
 
-    /// What the connection is doing; `is_http2` says how to read it.
-    pub fn activity(&self, is_http2: bool) -> Arc<Activity> {
-        self.activity.is_http2.store(is_http2, Ordering::Relaxed);
+    /// What the connection is doing.
+    pub fn activity(&self) -> Arc<Activity> {
         self.activity.clone()
     }
 
-    /// Until when the client must have sent something more. None while we are working for it.
-    fn read_deadline(&self) -> Option<Instant> {
-        if self.activity.requests.load(Ordering::Acquire) > 0 {
+    /// Until when the client must have done something, or we must look after it. None while we are working for it.
+    fn deadline(&mut self) -> Option<(Instant, Awaited)> {
+        if let Some(due) = self.reading_due() {
+            return Some((due, Awaited::Client));
+        }
+        // While something waits to be written, `after_write` looks at the clock.
+        if self.activity.requests() > 0 || self.write_due.is_some() {
             return None;
         }
-        Some(self.in_head_since().map_or_else(|| self.activity.idle_since() + self.deadlines.idle, |since| since + self.deadlines.head))
+        let Deadlines { first_byte, head, idle, write } = self.deadlines;
+        let started = self.activity.started;
+        let client = |until| Some((until, Awaited::Client));
+        if !self.activity.is_used() {
+            return match (self.activity.is_http2, self.has_heard) {
+                // However it comes by, the first head is there in time, or the connection goes.
+                (false, _) => client(started + first_byte.max(head)),
+                (true, false) => client(started + first_byte),
+                (true, true) => client(started + idle),
+            };
+        }
+        let idle_since = self.activity.idle_since();
+        if let Some(since) = self.in_head_since() {
+            return client(since + head);
+        }
+        if self.sent != Some(idle_since) {
+            let written = self.written.map_or(idle_since, |written| written.max(idle_since));
+            return Some((written + write, Awaited::Sent));
+        }
+        client(idle_since + idle)
     }
 
-    /// Since when a request's head is being read. Only where no request is being worked on.
+    /// Until when the client must have taken more of the answers that wait for its windows.
+    fn reading_due(&mut self) -> Option<Instant> {
+        let since = self.activity.unread_since()?;
+        let taken_bytes = self.activity.taken_bytes();
+        let fresh = Reading { since, taken_bytes, due: since + self.deadlines.write };
+        let reading = self.reading.get_or_insert(fresh);
+        if reading.since != since {
+            *reading = fresh;
+        } else if reading.taken_bytes != taken_bytes {
+            let taken = (taken_bytes - reading.taken_bytes) as usize;
+            *reading = Reading { since, taken_bytes, due: later(reading.due, taken, self.deadlines.write) };
+        }
+        Some(reading.due)
+    }
+
+    /// Since when a request's head is being read. Only where no request is being worked on. On HTTP/2 a ping is no head: who says only half
+    /// of something there does not answer pings either, and is ended by that.
     fn in_head_since(&self) -> Option<Instant> {
-        let is_http2 = self.activity.is_http2.load(Ordering::Relaxed);
-        self.head_since.filter(|&since| since >= self.activity.idle_since() && !is_http2)
+        let is_new = |since: &Instant| !self.activity.is_used() || *since >= self.activity.idle_since();
+        self.head_since.filter(|since| !self.activity.is_http2 && is_new(since))
     }
 
     /// Whether the connection was let go and nothing is under way on it.
     fn may_go(&self) -> bool {
-        let idle = || self.activity.requests.load(Ordering::Acquire) == 0 && self.in_head_since().is_none() && !self.unflushed;
-        self.activity.let_go.load(Ordering::Acquire) && idle()
+        self.activity.is_let_go() && self.activity.requests() == 0 && self.in_head_since().is_none() && !self.unflushed
     }
+}
 
-    fn give_up(&self) -> io::Error {
-        self.activity.timed_out.store(true, Ordering::Relaxed);
-        io::ErrorKind::TimedOut.into()
+/// A deadline that moves on with the bytes that were taken, never further than `wait` from now.
+fn later(due: Instant, bytes: usize, wait: Duration) -> Instant {
+    (due + Duration::from_secs_f64(bytes as f64 / READ_MIN_BYTES_PER_S)).min(Instant::now() + wait)
+}
+
+/// Ready at `deadline`. Where the timer is set to something earlier it stays so: it wakes the task for nothing then, once in a while, which
+/// costs less than setting it for every request.
+fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+    if deadline < timer.deadline() {
+        timer.as_mut().reset(deadline);
+    }
+    loop {
+        ready!(timer.as_mut().poll(cx));
+        if timer.deadline() >= deadline {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(deadline);
+    }
+}
+
+impl<S: Connected> Guarded<S> {
+    /// Ready when the client has let a deadline pass.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        while let Some((deadline, awaited)) = self.deadline() {
+            ready!(poll_timer(&mut self.timer, deadline, cx));
+            if awaited == Awaited::Sent && !self.has_unsent() {
+                self.sent = Some(self.activity.idle_since());
+                continue;
+            }
+            return Poll::Ready(self.give_up(End::Timeout));
+        }
+        Poll::Pending
     }
 
     /// Sets the clock for the next request once the last answer is out: nobody looks for one then until bytes come, and so nobody would
     /// notice that none come.
     fn await_next(&mut self, cx: &mut Context<'_>) {
-        if let Some(deadline) = self.read_deadline()
-            && poll_timer(&mut self.read_timer, deadline, cx).is_ready()
+        if let Some((deadline, _)) = self.deadline()
+            && poll_timer(&mut self.timer, deadline, cx).is_ready()
         {
             cx.waker().wake_by_ref();
         }
     }
 
+    /// Whether the kernel still holds more of what we wrote than it likes to. See [`super::listener::Listener::set_up`].
+    fn has_unsent(&self) -> bool {
+        let mut socket = [PollFd::new(self.stream.tcp(), PollFlags::OUT)];
+        // An error, here or on the socket, is no reason: the next read meets it.
+        matches!(poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+    }
+
+    fn give_up(&self, why: End) -> io::Error {
+        self.activity.end(why);
+        if why == End::Flood || self.unflushed || self.activity.unread() > 0 || self.has_unsent() {
+            // If it cannot be set, the end comes later.
+            let _ = self.stream.tcp().set_zero_linger();
+        }
+        io::ErrorKind::TimedOut.into()
+    }
+
+    /// Notes when the kernel has given up on a client that acknowledges nothing.
+    fn noted(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::TimedOut {
+            self.activity.end(End::Timeout);
+        }
+        error
+    }
+
     /// Keeps the write deadline: counts from the first moment at which the client took nothing.
-    fn after_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_since = None;
-            return written;
-        }
-        let deadline = *self.write_since.get_or_insert_with(Instant::now) + self.deadlines.write;
-        match poll_timer(&mut self.write_timer, deadline, cx) {
-            Poll::Ready(()) => Poll::Ready(Err(self.give_up())),
-            Poll::Pending => Poll::Pending,
+    fn after_write(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                if let Some(due) = &mut self.write_due {
+                    *due = later(*due, bytes, self.deadlines.write);
+                }
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.noted(error))),
+            Poll::Pending => {
+                let due = *self.write_due.get_or_insert_with(|| Instant::now() + self.deadlines.write);
+                ready!(poll_timer(&mut self.timer, due, cx));
+                Poll::Ready(Err(self.give_up(End::Timeout)))
+            }
         }
     }
 }
 
-fn poll_timer(timer: &mut Pin<Box<Sleep>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-    if timer.deadline() != deadline {
-        timer.as_mut().reset(deadline);
-    }
-    timer.as_mut().poll(cx)
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Connected + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.first.is_empty() {
             let len = this.first.len().min(buf.remaining());
             buf.put_slice(&this.first[..len]);
             this.first.drain(..len);
+            if this.first.is_empty() {
+                this.first = Vec::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) {
-            let begins = this.head_since.is_none_or(|since| since < this.activity.idle_since());
-            if begins && buf.filled().len() > before && this.activity.requests.load(Ordering::Acquire) == 0 {
+            if let Err(error) = read {
+                return Poll::Ready(Err(this.noted(error)));
+            }
+            let bytes = buf.filled().len() - before;
+            this.has_heard |= bytes > 0;
+            if let Some(budget) = &mut this.budget {
+                if !budget.spend(bytes, &this.activity) {
+                    return Poll::Ready(Err(this.give_up(End::Flood)));
+                }
+            } else if bytes > 0 && this.activity.requests() == 0 && this.in_head_since().is_none() {
                 this.head_since = Some(Instant::now());
             }
-            return Poll::Ready(read);
+            return Poll::Ready(Ok(()));
         }
         if this.may_go() {
             return Poll::Ready(Ok(()));
         }
-        match this.read_deadline() {
-            Some(deadline) => match poll_timer(&mut this.read_timer, deadline, cx) {
-                // The deadline may have moved since the timer was set.
-                Poll::Ready(()) if this.read_deadline().is_some_and(|deadline| deadline <= Instant::now()) => {
-                    Poll::Ready(Err(this.give_up()))
-                }
-                _ => Poll::Pending,
-            },
-            None => Poll::Pending,
-        }
+        this.poll_deadline(cx).map(Err)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Connected + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.unflushed = true;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
@@ -251,15 +332,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.unflushed &= flushed.is_pending();
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0);
+        ready!(self.after_write(cx, flushed))?;
+        self.unflushed = false;
+        if self.write_due.take().is_some() {
+            self.written = Some(Instant::now());
+        }
         self.await_next(cx);
-        self.after_write(cx, flushed)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+            let shut = Pin::new(&mut self.stream).poll_shutdown(cx).map_ok(|()| 0);
             ready!(self.after_write(cx, shut))?;
             self.lingering = Some((Instant::now() + LINGER, 0));
         }
@@ -278,7 +363,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => *read += buf.filled().len(),
                 Poll::Ready(_) => break,
-                Poll::Pending => return poll_timer(&mut self.read_timer, *until, cx).map(Ok),
+                Poll::Pending => return poll_timer(&mut self.timer, *until, cx).map(Ok),
             }
         }
         Poll::Ready(Ok(()))

@@ -33,7 +33,7 @@ pub fn unpack(packages: &[&str], prefix: &Path, progress: &dyn Fn(&str)) -> Resu
     if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/dpkg-deb").exists() {
         bail!(
             "{} not found, and this system has no apt-get to fetch Debian's packages with: install what provides them (postgres and initdb; \
-             redis-server or valkey-server; python3 with venv and pip; curl) so that it is in PATH. Instead of servers, DATABASE_URL and \
+             redis-server or valkey-server; python3 with venv and pip; curl; slowhttptest) so that it is in PATH. Instead of servers, DATABASE_URL and \
              REDIS_URL can be set",
             packages.join(" and ")
         );
@@ -126,7 +126,7 @@ fn needed(simulation: &str) -> Vec<String> {
     const UNNEEDED: [&str; 6] = ["libc6", "libc-bin", "libc-l10n", "libllvm", "libz3", "libperl"];
     let names = simulation.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
     let kept = names.filter(|name| {
-        let program = ["postgresql", "redis", "valkey", "python3", "curl"].iter().any(|start| name.starts_with(start));
+        let program = ["postgresql", "redis", "valkey", "python3", "curl", "slowhttptest"].iter().any(|start| name.starts_with(start));
         let library = name.starts_with("lib") && !UNNEEDED.iter().any(|start| name.starts_with(start)) && !name.ends_with("-perl");
         program || library
     });

@@ -106,6 +106,18 @@ impl Host {
         Ok(Unpacked { libraries: apt::library_path(&folder), folder })
     }
 
+    /// A program that tests call as ourselves: the one in `PATH`, or that of the Debian package of the same name, unpacked. Only for
+    /// packages whose program lies in `/usr/bin` and needs nothing but its libraries.
+    pub fn program(&self, name: &str, progress: &dyn Fn(&str)) -> Result<Launch> {
+        let installed = std::env::split_paths(&self.path).map(|folder| folder.join(name)).find(|program| program.is_file());
+        if let Some(program) = installed {
+            return Ok(Launch::new(name, program));
+        }
+        let unpacked = self.unpack(name, progress)?;
+        let program = unpacked.folder.join("usr/bin").join(name);
+        Ok(Launch::new(name, program).env("LD_LIBRARY_PATH", unpacked.libraries))
+    }
+
     fn lock_prefix(&self, progress: &dyn Fn(&str)) -> Result<File> {
         make_folder(&self.prefix())?;
         let lock = File::create(self.prefix().join("lock"))?;
