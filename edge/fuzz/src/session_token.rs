@@ -8,6 +8,7 @@ use common::mac::KeyedMacs;
 use common::mode::Mode;
 use common::session::{Claims, SessionSigner, SessionTooLarge, TOKEN_MAX_CHARS, TokenError};
 use hmac::Mac;
+use uuid::Uuid;
 
 use crate::bounds::measured;
 use crate::knowledge::secrets;
@@ -55,7 +56,7 @@ fn check_signed(data: &[u8]) {
         metadata: request.metadata,
         issued_at_s: ISSUED_AT_S,
         expires_at_s: EXPIRES_AT_S,
-        id: "0a".into(),
+        id: Uuid::from_u128(0x0a),
     };
     let signer = SessionSigner::new(&secrets(&KEYS));
     let token = match signer.sign(&claims) {
