@@ -20,12 +20,14 @@ impl Login {
         Self { name: "worker", password: password.to_owned(), role: "anonymouspay_worker" }
     }
 
-    /// What makes it, or gives it this password when it is there. Logins belong to the whole server, like the roles.
+    /// What makes it, or gives it this password when it is there; for a superuser, who keeps the password out of the server's log. Logins
+    /// belong to the whole server, like the roles.
     pub fn sql(&self) -> String {
         let Self { name, password, role } = self;
         assert!(password.bytes().all(|byte| byte.is_ascii_alphanumeric()), "a password of letters and digits");
         format!(
-            "do $$ begin create role {name} login; exception when duplicate_object or unique_violation then null; end $$;
+            "set log_statement = none; set log_min_error_statement = panic; set log_min_duration_statement = -1;
+             do $$ begin create role {name} login; exception when duplicate_object or unique_violation then null; end $$;
              alter role {name} password '{password}';
              grant {role} to {name};"
         )

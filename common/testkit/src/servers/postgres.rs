@@ -129,15 +129,19 @@ impl Postgres {
         format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port)
     }
 
+    /// A program of Postgres' own, such as `pg_dump`, told how to log in as the superuser.
+    pub fn tool(&self, program: &str) -> Result<Launch> {
+        let launch = self.server.binaries.tool(Kind::Postgres, program)?.env("PGPASSWORD", &self.password);
+        Ok(launch.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGUSER", USER).env("PGDATABASE", DATABASE))
+    }
+
     /// Makes a login, in a database that has been migrated.
     pub fn add_login(&self, login: &Login) -> Result<()> {
         let (host, script) = (&self.server.binaries.host, self.server.folder.path.join("login.sql"));
         // From a file, as everybody may read command lines.
         host.write_private(&script, &login.sql())?;
-        let psql = self.server.binaries.tool(Kind::Postgres, "psql")?.env("PGPASSWORD", &self.password);
-        let psql = psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--host=127.0.0.1"]);
-        let psql = psql.arg(format!("--port={}", self.port)).args(["--username", USER, "--dbname", DATABASE]);
-        let made = psql.arg("--file").arg(&script).must_succeed();
+        let psql = self.tool("psql")?.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"]);
+        let made = psql.arg(&script).must_succeed();
         fs::remove_file(&script)?;
         made.map(|_| ())
     }
