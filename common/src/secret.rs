@@ -164,6 +164,60 @@ mod tests {
         assert_eq!(shown, "SecretList([new:***])");
     }
 
+    /// Whether a type can be printed with `{}`, or serialized: the constants of the type itself win over those of the traits.
+    struct Probe<T>(std::marker::PhantomData<T>);
+    trait CannotDisplay {
+        const DISPLAYS: bool = false;
+    }
+    trait CannotSerialize {
+        const SERIALIZES: bool = false;
+    }
+    impl<T> CannotDisplay for Probe<T> {}
+    impl<T> CannotSerialize for Probe<T> {}
+    impl<T: fmt::Display> Probe<T> {
+        const DISPLAYS: bool = true;
+    }
+    impl<T: serde::Serialize> Probe<T> {
+        const SERIALIZES: bool = true;
+    }
+
+    /// Looked at when this is compiled.
+    macro_rules! neither_displays_nor_serializes {
+        ($($kind:ty),+) => { $(const _: () = assert!(!Probe::<$kind>::DISPLAYS && !Probe::<$kind>::SERIALIZES);)+ };
+    }
+    neither_displays_nor_serializes!(
+        Secret,
+        SecretList,
+        crate::api_key::ApiKey,
+        crate::api_key::ApiKeyHasher,
+        crate::license::LicenseDigester,
+        crate::mac::KeyedMac,
+        crate::mac::KeyedMacs,
+        crate::seal::Sealer,
+        crate::session::SessionSigner
+    );
+    // A license key is serialized on its way to its buyer, and a request on its way to be sealed; neither is ever text.
+    const _: () = assert!(!Probe::<crate::license::LicenseKey>::DISPLAYS && Probe::<crate::license::LicenseKey>::SERIALIZES);
+    const _: () = assert!(!Probe::<crate::fulfill::FulfillRequest>::DISPLAYS && !Probe::<crate::order::Order>::DISPLAYS);
+
+    #[test]
+    fn what_is_made_of_secrets_shows_their_ids_alone() {
+        let list = SecretList::new(vec![Secret::new("k1", b"never to be seen in any log there is".to_vec()).unwrap()]).unwrap();
+        let key = crate::api_key::ApiKey::generate(crate::mode::Mode::Live, || 7 << 58);
+        let license = crate::license::LicenseKey::parse("NEVER-TO-BE-SEEN").unwrap();
+        let macs = crate::mac::KeyedMacs::new(&list);
+        let sealer = crate::seal::Sealer::new(&list, crate::seal::Purpose::License, [0; crate::seal::SALT_LEN]);
+        let hasher = crate::api_key::ApiKeyHasher::new(&list);
+        let (signer, digester) = (crate::session::SessionSigner::new(&list), crate::license::LicenseDigester::new(&list));
+        let shown = format!("{list:?} {macs:?} {sealer:?} {hasher:?} {signer:?} {digester:?} {license:?} {key:?}");
+        assert_eq!(shown.matches("k1:***").count(), 6, "{shown}");
+        assert!(shown.contains(&format!(" *** {}***", key.hint())), "{shown}");
+        // Neither as text nor as the numbers of its bytes.
+        for clear in ["never", "NEVER", "110, 101, 118", &key.expose()[12..]] {
+            assert!(!shown.contains(clear), "{clear} in {shown}");
+        }
+    }
+
     #[test]
     fn says_what_is_wrong() {
         let error = |text: &str| SecretList::parse(text).unwrap_err();
