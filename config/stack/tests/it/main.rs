@@ -15,6 +15,7 @@ mod patience;
 mod poison;
 mod python;
 mod redis_commands;
+mod roles;
 mod secrecy;
 mod snippets;
 mod system;

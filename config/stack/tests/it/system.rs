@@ -67,6 +67,7 @@ pub struct System {
     settings: Settings,
     /// To the same database, as an edge and as a worker log in.
     urls: [String; 2],
+    owner_url: String,
     _turn: SemaphorePermit<'static>,
 }
 
@@ -76,6 +77,13 @@ impl System {
         let turn = TURNS.acquire().await.expect("turns are never closed");
         let database = Database::new().await.expect("a database");
         Self::over(None, database.url(), [database.edge_url(), database.worker_url()], turn)
+    }
+
+    /// As [`System::new`], where edges and workers log in as the owner.
+    pub async fn with_one_login() -> Self {
+        let mut this = Self::new().await;
+        this.urls = [this.owner_url.clone(), this.owner_url.clone()];
+        this
     }
 
     /// As [`System::new`], beside no other.
@@ -115,7 +123,7 @@ impl System {
         let settings = settings.set("EDGE__DRAIN_IDLE_MS", "200");
         let pg = Pg::new(&settings.load().expect("settings").postgres, "test").expect("a pool");
         let clock = Arc::new(TestClock { system: SystemClock::new(), ahead_ms: AtomicU64::new(0) });
-        Self { pg, clock, redis, postgres, settings, urls, _turn: turn }
+        Self { pg, clock, redis, postgres, settings, urls, owner_url: url.to_owned(), _turn: turn }
     }
 
     /// Sets a knob for edges and workers that are started from now on.
@@ -262,6 +270,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Whether it says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.health.is_ready()
+    }
+
     /// Stops it as its program does at SIGTERM.
     pub async fn stop(self) {
         self.running.stop(self.drain_timeout).await;
