@@ -106,15 +106,16 @@ impl Host {
         Ok(Unpacked { libraries: apt::library_path(&folder), folder })
     }
 
-    /// A program that tests call as ourselves: the one in `PATH`, or that of the Debian package of the same name, unpacked. Only for
-    /// packages whose program lies in `/usr/bin` and needs nothing but its libraries.
+    /// A program that tests call as ourselves: the one in `PATH` or `/usr/sbin`, where plain users do not look, or that of the Debian package
+    /// of the same name, unpacked. Only for packages whose program needs nothing but its libraries.
     pub fn program(&self, name: &str, progress: &dyn Fn(&str)) -> Result<Launch> {
-        let installed = std::env::split_paths(&self.path).map(|folder| folder.join(name)).find(|program| program.is_file());
-        if let Some(program) = installed {
+        let folders = std::env::split_paths(&self.path).chain([PathBuf::from("/usr/sbin")]).filter(|_| !self.path.is_empty());
+        if let Some(program) = folders.map(|folder| folder.join(name)).find(|program| program.is_file()) {
             return Ok(Launch::new(name, program));
         }
         let unpacked = self.unpack(name, progress)?;
-        let program = unpacked.folder.join("usr/bin").join(name);
+        let program = ["usr/bin", "usr/sbin"].map(|folder| unpacked.folder.join(folder).join(name)).into_iter().find(|path| path.is_file());
+        let program = program.with_context(|| format!("the package {name} holds no program of its name"))?;
         Ok(Launch::new(name, program).env("LD_LIBRARY_PATH", unpacked.libraries))
     }
 
