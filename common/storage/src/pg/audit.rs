@@ -129,9 +129,12 @@ impl Figures {
 pub async fn run(pg: &Pg, secrets: &config::Secrets, moment: Moment, say: &(dyn Fn(&str) + Sync)) -> Result<Report, StorageError> {
     let mut client = pg.client().await?;
     let tx = snapshot_transaction(&mut client).await?;
-    // A whole table may take longer than any request may, and opening a page of license keys longer than a request may pause. Both are
-    // still bounded, and end with the transaction.
-    tx.batch_execute("set local statement_timeout = '1h'; set local idle_in_transaction_session_timeout = '10min'").await?;
+    // A whole table may take longer than any request may, a migration keep a reader waiting longer, and opening a page of license keys take
+    // longer than a request may pause. All are still bounded, and end with the transaction.
+    tx.batch_execute(
+        "set local statement_timeout = '1h'; set local lock_timeout = '1min'; set local idle_in_transaction_session_timeout = '10min'",
+    )
+    .await?;
     let mut audit = Audit { figures: Figures::default(), tx, secrets, moment, say };
     audit.figures = audit.count().await?;
     let mut checks = audit.tables().await?;

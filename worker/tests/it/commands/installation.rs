@@ -2,6 +2,7 @@
 
 use common::secret::SecretList;
 use testkit::database::Database;
+use testkit::servers::{Host, Kind, Lifetime, Postgres};
 use testkit::settings::Settings;
 
 use super::Installation;
@@ -143,9 +144,55 @@ async fn migrate_brings_an_empty_database_up_and_says_what_it_did() {
     empty.run(&["store", "list"]).fails(1, &["worker migrate"]);
     let applied = empty.json(&["migrate"]);
     assert!(applied["applied"][0].as_str().unwrap().contains("spine"), "{applied}");
-    assert_eq!(empty.json(&["migrate"])["applied"].as_array().unwrap().len(), 0);
+    assert_eq!(empty.json(&["migrate"]), serde_json::json!({ "applied": [], "missing_roles": [] }));
     assert_eq!(empty.json(&["store", "list"]).as_array().unwrap().len(), 0);
     assert!(empty.run(&["store", "list"]).stdout.contains("none"));
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_so_with_77_and_nothing_happens() {
+    let mut installation = Installation::with_products().await;
+    let database: String = {
+        let row = installation.pg.client().await.unwrap().query_one("select current_database()::text", &[]).await.unwrap();
+        row.get(0)
+    };
+    let base = Database::new().await.unwrap().worker_url();
+    installation.settings = installation.settings.postgres(&format!("{}/{database}", base.rsplit_once('/').unwrap().0));
+    for arguments in [
+        &["store", "create", "--slug", "other", "--name", "x"][..],
+        &["product", "price", "--store", "demo", "--sku", "POOL", "GBP=1"],
+        &["key", "create", "--store", "demo", "--name", "x"],
+        &["limit", "set", "--key", "1", "--api", "5"],
+        &["migrate"],
+        &["audit"],
+    ] {
+        let ended = installation.run(arguments);
+        ended.fails(77, &["permission denied for", "42501", "the owner"]);
+        assert!(ended.stderr.lines().count() == 1 && !ended.stderr.contains("reached"), "{ended:?}");
+    }
+}
+
+/// On a server of its own, as the roles of all tests' common server are there already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_who_may_not_make_roles_is_told_who_may_and_how() {
+    let start = || {
+        let host = Host::of_this_checkout(std::env::var_os("PATH").unwrap_or_default()).expect("a host");
+        let binaries = host.find_or_unpack(&[Kind::Postgres], &|line| eprintln!("{line}")).expect("Postgres' programs");
+        Postgres::start(&binaries, Lifetime::Temporary, None).expect("Postgres")
+    };
+    let server = tokio::task::block_in_place(start);
+    let superuser = storage::Pg::new(&Settings::new().postgres(&server.url()).load().unwrap().postgres, "test").unwrap();
+    for sql in ["create role shop_owner login password 'owner'", "create database shop owner shop_owner"] {
+        superuser.client().await.unwrap().batch_execute(sql).await.unwrap();
+    }
+    let mut shop = nowhere();
+    shop.settings = Settings::new().postgres(&format!("postgres://shop_owner:owner@127.0.0.1:{}/shop", server.port()));
+    let said = shop.run(&["migrate"]);
+    let create = ["create role anonymouspay_edge nologin;", "create role anonymouspay_worker nologin;"];
+    assert!(said.code == 0 && create.iter().all(|sql| said.stdout.contains(sql)) && said.stdout.contains("spine"), "{said:?}");
+    assert_eq!(shop.json(&["migrate"])["missing_roles"], serde_json::json!(["anonymouspay_edge", "anonymouspay_worker"]));
+    superuser.client().await.unwrap().batch_execute(&create.concat()).await.unwrap();
+    assert_eq!(shop.run(&["migrate"]).stdout, "the schema is up to date\n");
 }
 
 #[tokio::test]
