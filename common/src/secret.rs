@@ -196,6 +196,8 @@ mod tests {
         crate::seal::Sealer,
         crate::session::SessionSigner
     );
+    // Or the probe would not tell anything.
+    const _: () = assert!(Probe::<String>::DISPLAYS && Probe::<String>::SERIALIZES);
     // A license key is serialized on its way to its buyer, and a request on its way to be sealed; neither is ever text.
     const _: () = assert!(!Probe::<crate::license::LicenseKey>::DISPLAYS && Probe::<crate::license::LicenseKey>::SERIALIZES);
     const _: () = assert!(!Probe::<crate::fulfill::FulfillRequest>::DISPLAYS && !Probe::<crate::order::Order>::DISPLAYS);
