@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bench::baseline::{self, AnswerSize};
-use bench::parts::{Plan, checkout};
+use bench::parts::{Plan, checkout, queue};
 use bench::report::Report;
 use bench::system::{Program, Programs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -49,6 +49,8 @@ struct Bench {
 enum Part {
     /// CPU of a checkout session, against a bare hyper server
     Checkout,
+    /// Round trips of the queue, against apalis-redis
+    Queue,
 }
 
 #[derive(Subcommand)]
@@ -115,6 +117,7 @@ async fn measure(plan: &Plan<'_>, parts: &[Part]) -> Result<Report> {
     for part in parts {
         report.add(match part {
             Part::Checkout => Box::pin(checkout::run(plan)).await?,
+            Part::Queue => Box::pin(queue::run(plan)).await?,
         });
     }
     Ok(report)

@@ -1,6 +1,7 @@
 //! What can be measured, each part by itself.
 
 pub mod checkout;
+pub mod queue;
 
 use std::path::PathBuf;
 
