@@ -1,6 +1,6 @@
 //! One request, straight through: name it, find its route, ask the gate, read the body, call the handler, write the headers, count it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +12,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
     ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
+use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -135,20 +136,54 @@ fn check(edge: &Edge, head: &http::request::Parts) -> Result<(), ApiError> {
         let detail = format!("A header may have {head_fields_max} fields and {head_max_bytes} bytes.");
         return Err(ApiError::new(Code::HeadTooLarge, detail));
     }
-    let hosts = head.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
-        return Err(ApiError::field("Host", "must be there exactly once"));
-    }
+    check_host(head)?;
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let coding = codings.next();
     if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
         // A proxy in front might read a list of them in another way than we do.
         return Err(ApiError::field("Transfer-Encoding", "may only be chunked, once"));
     }
-    if !head.uri.path().starts_with('/') && head.uri.path() != "*" {
+    if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+        return Err(ApiError::field("scheme", "must be http or https"));
+    }
+    if !head.uri.path().starts_with('/') && !(head.uri.path() == "*" && head.method == Method::OPTIONS) {
         return Err(ApiError::field("path", "must begin with a slash"));
     }
     Ok(())
+}
+
+/// One host, which is one, however often it is said. Nothing here depends on it; but who is in front may choose by it where a request goes,
+/// and whoever is asked must not be in doubt.
+fn check_host(head: &http::request::Parts) -> Result<(), ApiError> {
+    let refuse = |message| Err(ApiError::field("Host", message));
+    let mut fields = head.headers.get_all(HOST).iter();
+    let (field, others) = (fields.next().map(HeaderValue::as_bytes), fields.count());
+    // HTTP/2 has it in `:authority`; HTTP/1.1 may have it in its first line too.
+    let target = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if others > 0 || (field.is_none() && head.version == Version::HTTP_11) {
+        return refuse("must be there exactly once");
+    }
+    if let (Some(field), Some(target)) = (field, target)
+        && !field.eq_ignore_ascii_case(target)
+    {
+        return refuse("must not differ from the host in the address");
+    }
+    match target.or(field) {
+        Some(host) if !is_host(host) => refuse("must be a name or an address, with a port where it needs one"),
+        None if head.version == Version::HTTP_2 => refuse("must be there, or :authority"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this is what DNS and IP know as a host, with or without a port.
+fn is_host(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let (name, port) = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).unwrap_or((host, ""));
+    let is_name = match name.strip_prefix('[') {
+        Some(ip) => ip.strip_suffix(']').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()),
+        None => !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')),
+    };
+    is_name && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The size of a head as HTTP/1.1 writes it, whichever version it came in.
@@ -235,5 +270,22 @@ fn method_label(method: &Method) -> &'static str {
         Method::POST => "POST",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for host in ["pay.example", "PAY.example.", "a_b", "127.0.0.1:8000", "pay.example:", "[::1]", "[2001:db8::7]:443", "x:65535"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for not in
+            ["", ":80", "a b", "a/b", "u@a", "a:b", "a:1:2", "a:123456", "a,b", "a%2e", "[::1", "[::1]80", "[a]", "[]", "::1", "a\u{e9}"]
+        {
+            assert!(!is_host(not.as_bytes()), "{not}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The edge from outside: real servers, real sockets, and a clock that the tests move. One test binary, so that it links once.
 
 mod addresses;
+mod ambiguous;
 mod bodies;
 mod buckets;
 mod deadlines;
