@@ -107,9 +107,6 @@ impl Server {
 
     /// Accepts connections until `stop`, and then those that wait already.
     pub async fn accept(self, listener: Listener, stop: CancellationToken) -> Result<(), Infallible> {
-        if let Err(error) = listener.set_up(self.inner.knobs.deadlines.write) {
-            tracing::warn!(%error, "the listening socket cannot be set up: who does not read is noticed later");
-        }
         let mut is_out_of_room = false;
         loop {
             let accepted = tokio::select! {

@@ -35,13 +35,14 @@ impl Budget {
         Self { owed: 0, body_bytes, streams_max: i64::from(streams_max), looked: Instant::now(), taken: (0, 0) }
     }
 
-    /// Counts bytes that came in. `false` when they were too many.
-    pub fn spend(&mut self, bytes: usize, activity: &Activity) -> bool {
+    /// Counts bytes that came in.
+    pub fn spend(&mut self, bytes: usize) {
         self.owed += bytes as i64;
-        if activity.abandoned() > ABANDONED_MAX {
-            return false;
-        }
-        self.owed <= UNSEEN_BYTES || self.look(activity)
+    }
+
+    /// Whether more may come in.
+    pub fn holds(&mut self, activity: &Activity) -> bool {
+        activity.abandoned() <= ABANDONED_MAX && (self.owed <= UNSEEN_BYTES || self.look(activity))
     }
 
     fn look(&mut self, activity: &Activity) -> bool {

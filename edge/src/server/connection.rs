@@ -12,19 +12,17 @@ use hyper::body::Body as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Inner;
 use super::activity::{Activity, End};
-use super::guarded::{Connected, Guarded};
+use super::guarded::{Connected, Guarded, PREFACE};
 use super::handover::Handover;
 use super::tls::Certificate;
 use crate::service;
-
-/// What every HTTP/2 connection begins with.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// So much beyond the bounds of a head it is still read, so that its sender is told in a problem document. Further beyond, the connection
 /// ends with a bare 431. Up to 100 fields are parsed without an allocation.
@@ -34,9 +32,14 @@ const HEAD_BYTES_BEYOND: usize = 16 * 1024;
 /// An HTTP/2 client that has sent no request for so long is asked whether it is there, and has so long to answer. One in the middle of a
 /// frame cannot: this is how half a frame ends.
 const PING_AFTER: Duration = Duration::from_secs(5);
-const PONG_WITHIN: Duration = Duration::from_secs(9);
+const PONG_WITHIN: Duration = Duration::from_secs(8);
 /// The least window that HTTP/2 has for an upload. With a larger one, what nobody wants would be sent all the same.
 const WINDOW_MIN_BYTES: usize = 65_535;
+
+/// What the kernel takes from us for one client beyond what it can send. More would be memory for who does not read, and we would not know.
+const UNSENT_BYTES: u32 = 16 * 1024;
+/// So long after the deadline for writing the kernel gives up on who acknowledges nothing. By then we have told the client, had we known.
+const KERNEL_LATER: Duration = Duration::from_secs(2);
 
 /// Why a connection ended, where its client did not end it in order.
 pub type Reason = &'static str;
@@ -45,6 +48,7 @@ pub type Reason = &'static str;
 pub async fn serve(server: Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) -> Result<(), Reason> {
     let accepted = Instant::now();
     let deadlines = server.knobs.deadlines;
+    set_up(&stream, deadlines.write)?;
     let first = match before_let_go(&server, deadlines.first_byte, first_bytes(&mut stream)).await {
         Ok(first) => first,
         Err(reason) => {
@@ -64,11 +68,24 @@ pub async fn serve(server: Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) 
 /// Serves a connection behind a certificate.
 pub async fn serve_tls(server: Arc<Inner>, certificate: Arc<Certificate>, stream: TcpStream, peer: SocketAddr) -> Result<(), Reason> {
     let deadlines = server.knobs.deadlines;
+    set_up(&stream, deadlines.write)?;
     let stream = before_let_go(&server, deadlines.first_byte, certificate.acceptor().accept(stream)).await?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let budget = is_http2.then(|| server.budget());
     let stream = Guarded::new(stream, Vec::new(), deadlines, Instant::now(), budget);
     if is_http2 { Box::pin(serve_http2(server, stream, peer)).await } else { serve_http1(server, stream, peer).await }
+}
+
+/// Answers are sent at once, and the kernel does not hold what it cannot send. Not set on the listening socket: who was waiting there before
+/// we came would not have it.
+fn set_up(stream: &TcpStream, write: Duration) -> Result<(), Reason> {
+    let socket = SockRef::from(stream);
+    let set = || {
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+        socket.set_tcp_user_timeout(Some(write + KERNEL_LATER))
+    };
+    set().map_err(|_| "socket")
 }
 
 /// A step at the beginning of a connection, which a drain waits for no longer than for the idle.

@@ -20,6 +20,8 @@ use tokio_rustls::server::TlsStream;
 use super::activity::{Activity, End};
 use super::budget::Budget;
 
+/// What every HTTP/2 connection begins with.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long the client may take to close its side after ours.
 const LINGER: Duration = Duration::from_secs(1);
 /// How much of what it still sends is read meanwhile.
@@ -83,8 +85,10 @@ pub struct Guarded<S> {
     activity: Arc<Activity>,
     /// HTTP/2 only.
     budget: Option<Budget>,
-    /// Something has come since the connection began. TLS clients have said nothing yet when they begin.
-    has_heard: bool,
+    /// The budget is used up, and nothing was read since.
+    paused: bool,
+    /// Bytes that came since the connection began, as far as they may belong to HTTP/2's preface.
+    heard_bytes: usize,
     /// When the first byte of the present head came; none while waiting for it.
     head_since: Option<Instant>,
     /// When the client must have taken more, while we have something for it.
@@ -106,16 +110,17 @@ pub struct Guarded<S> {
 impl<S> Guarded<S> {
     /// Guards a stream of which `first` was read already. A budget is for HTTP/2, and says that it is that.
     pub fn new(stream: S, first: Vec<u8>, deadlines: Deadlines, accepted: Instant, budget: Option<Budget>) -> Self {
-        let has_heard = !first.is_empty();
+        let heard_bytes = first.len();
         let activity = Arc::new(Activity::new(budget.is_some(), accepted));
-        let head_since = has_heard.then_some(accepted);
+        let head_since = (heard_bytes > 0).then_some(accepted);
         Self {
             stream,
             first,
             deadlines,
             activity,
             budget,
-            has_heard,
+            paused: false,
+            heard_bytes,
             head_since,
             write_due: None,
             reading: None,
@@ -145,12 +150,13 @@ impl<S> Guarded<S> {
         let started = self.activity.started;
         let client = |until| Some((until, Awaited::Client));
         if !self.activity.is_used() {
-            return match (self.activity.is_http2, self.has_heard) {
+            let within = match self.activity.is_http2 {
                 // However it comes by, the first head is there in time, or the connection goes.
-                (false, _) => client(started + first_byte.max(head)),
-                (true, false) => client(started + first_byte),
-                (true, true) => client(started + idle),
+                false => first_byte.max(head),
+                true if self.heard_bytes < PREFACE.len() => first_byte,
+                true => idle,
             };
+            return client(started + within);
         }
         let idle_since = self.activity.idle_since();
         if let Some(since) = self.in_head_since() {
@@ -236,7 +242,7 @@ impl<S: Connected> Guarded<S> {
         }
     }
 
-    /// Whether the kernel still holds more of what we wrote than it likes to. See [`super::listener::Listener::set_up`].
+    /// Whether the kernel still holds more of what we wrote than [`super::connection`] lets it.
     fn has_unsent(&self) -> bool {
         let mut socket = [PollFd::new(self.stream.tcp(), PollFlags::OUT)];
         // An error, here or on the socket, is no reason: the next read meets it.
@@ -291,17 +297,24 @@ impl<S: AsyncRead + Connected + Unpin> AsyncRead for Guarded<S> {
             }
             return Poll::Ready(Ok(()));
         }
+        if !this.budget.as_mut().is_none_or(|budget| budget.holds(&this.activity)) {
+            // What came in may be requests that `h2` has read and not handed over: it does so when nothing more comes at the moment.
+            if !std::mem::replace(&mut this.paused, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return Poll::Ready(Err(this.give_up(End::Flood)));
+        }
+        this.paused = false;
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             if let Err(error) = read {
                 return Poll::Ready(Err(this.noted(error)));
             }
             let bytes = buf.filled().len() - before;
-            this.has_heard |= bytes > 0;
+            this.heard_bytes = (this.heard_bytes + bytes).min(PREFACE.len());
             if let Some(budget) = &mut this.budget {
-                if !budget.spend(bytes, &this.activity) {
-                    return Poll::Ready(Err(this.give_up(End::Flood)));
-                }
+                budget.spend(bytes);
             } else if bytes > 0 && this.activity.requests() == 0 && this.in_head_since().is_none() {
                 this.head_since = Some(Instant::now());
             }

@@ -6,17 +6,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use listenfd::ListenFd;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// Far more than wait at a stop; a bound, so that a flood cannot keep an edge from leaving.
+/// Connections that may wait to be accepted: as many as Linux allows by default. Whoever comes to a full queue believes to be connected,
+/// and is not. A bound, so that a flood cannot keep an edge from leaving.
 const WAITING_MAX: usize = 4_096;
-/// What the kernel takes from us for one client beyond what it can send. More would be memory for who does not read, and we would not know.
-const UNSENT_BYTES: u32 = 16 * 1024;
 
 /// The listening socket that `LISTEN_FDS` speaks of, if it does. Reads the environment and changes it, so only for `main`, before it
 /// starts threads.
@@ -30,6 +27,14 @@ pub fn inherited() -> anyhow::Result<Option<std::net::TcpListener>> {
     handed_over.take_tcp_listener(0).context("LISTEN_FDS: the socket that was handed over")
 }
 
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Otherwise nobody could listen here again for a minute after we had.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(WAITING_MAX as u32)
+}
+
 /// A listening socket. Clones share it; it is closed with the last one.
 #[derive(Debug, Clone)]
 pub struct Listener {
@@ -41,7 +46,7 @@ impl Listener {
     /// Uses the inherited socket, or binds one to `listen`.
     pub async fn open(inherited: Option<std::net::TcpListener>, listen: SocketAddr) -> anyhow::Result<Self> {
         let Some(inherited) = inherited else {
-            let socket = TcpListener::bind(listen).await.with_context(|| format!("edge.listen: cannot listen on {listen}"))?;
+            let socket = bind(listen).with_context(|| format!("edge.listen: cannot listen on {listen}"))?;
             return Self::over(socket);
         };
         inherited.set_nonblocking(true)?;
@@ -62,18 +67,6 @@ impl Listener {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Sets the socket up for its connections, which get all this from it without a system call for each: answers are sent at once; the
-    /// kernel holds little that it cannot send; who acknowledges nothing for `unread` is gone.
-    ///
-    /// # Errors
-    /// Where the system does not know one of these.
-    pub fn set_up(&self, unread: Duration) -> io::Result<()> {
-        let socket = SockRef::from(&*self.socket);
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
-        socket.set_tcp_user_timeout(Some(unread))
     }
 
     /// The next connection. Nothing is lost when this is dropped before it is done.
