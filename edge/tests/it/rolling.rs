@@ -45,6 +45,8 @@ const LATER_MIGRATIONS: [&str; 6] = [
 async fn fleet(backstage: &Backstage, door: Door, edge: &Path) -> Arc<Fleet> {
     // Two edges and two workers share this database with other tests.
     let settings = backstage.settings.clone().set("LOG__FORMAT", "json").set("POSTGRES__CONNECTIONS_MAX", "8");
+    // So few fit into any limit of open files, and nothing is complained of.
+    let settings = settings.set("EDGE__CONNECTIONS_MAX", "2000");
     Arc::new(Fleet {
         edge: edge.to_owned(),
         worker: edge.with_file_name("worker"),
