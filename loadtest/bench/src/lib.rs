@@ -15,6 +15,7 @@ pub mod baseline;
 pub mod cores;
 pub mod cpu_time;
 pub mod load;
+pub mod machine;
 pub mod parts;
 pub mod report;
 pub mod spread;

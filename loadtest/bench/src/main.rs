@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bench::baseline::{self, AnswerSize};
-use bench::parts::{Plan, checkout, queue};
+use bench::machine;
+use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, queue, start};
 use bench::report::Report;
 use bench::system::{Program, Programs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -49,8 +50,18 @@ struct Bench {
 enum Part {
     /// CPU of a checkout session, against a bare hyper server
     Checkout,
+    /// How long a checkout session takes at half of the peak rate, against the same
+    Latency,
     /// Round trips of the queue, against apalis-redis
     Queue,
+    /// Orders, the whole way, against pgbench
+    Fulfill,
+    /// Memory of a million API keys and of idle connections
+    Memory,
+    /// How soon every edge knows of a revocation and of a price
+    Follow,
+    /// How long a second `cargo stack up` takes
+    Start,
 }
 
 #[derive(Subcommand)]
@@ -66,7 +77,7 @@ enum Role {
 }
 
 fn main() -> ExitCode {
-    match start(CommandLine::parse()) {
+    match run(CommandLine::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -77,7 +88,7 @@ fn main() -> ExitCode {
 }
 
 /// `false` when something that must be is not.
-fn start(command_line: CommandLine) -> Result<bool> {
+fn run(command_line: CommandLine) -> Result<bool> {
     if let Some(Role::Baseline { head_bytes, body_bytes }) = command_line.role {
         baseline::serve(baseline::inherited()?, AnswerSize { head_bytes, body_bytes })?;
         return Ok(true);
@@ -101,14 +112,16 @@ async fn bench(wanted: Bench) -> Result<Report> {
         rounds: if wanted.quick { 3 } else { usize::from(wanted.rounds) },
         quick: wanted.quick,
         folder: folder.clone(),
+        cargo: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into(),
         progress: &|line| eprintln!("{line}"),
     };
     let parts = if wanted.parts.is_empty() { Part::value_variants().to_vec() } else { wanted.parts };
+    let facts = machine::facts()?;
     let report = tokio::select! {
         report = measure(&plan, &parts) => report?,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
     };
-    write(&folder, &report)?;
+    write(&folder, &facts, &report)?;
     Ok(report)
 }
 
@@ -117,14 +130,22 @@ async fn measure(plan: &Plan<'_>, parts: &[Part]) -> Result<Report> {
     for part in parts {
         report.add(match part {
             Part::Checkout => Box::pin(checkout::run(plan)).await?,
+            Part::Latency => Box::pin(latency::run(plan)).await?,
             Part::Queue => Box::pin(queue::run(plan)).await?,
+            Part::Fulfill => Box::pin(fulfill::run(plan)).await?,
+            Part::Memory => Box::pin(memory::run(plan)).await?,
+            Part::Follow => Box::pin(follow::run(plan)).await?,
+            Part::Start => start::run(plan)?,
         });
     }
     Ok(report)
 }
 
-fn write(folder: &Path, report: &Report) -> Result<()> {
-    let (text, path) = (report.markdown(), folder.join("report.md"));
+fn write(folder: &Path, facts: &[String], report: &Report) -> Result<()> {
+    let facts: String = facts.iter().map(|fact| format!("- {fact}\n")).collect();
+    let (text, path) = (format!("{facts}\n{}", report.markdown()), folder.join("report.md"));
     print!("{text}");
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("also in {}", path.display());
+    Ok(())
 }

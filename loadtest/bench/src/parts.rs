@@ -1,7 +1,12 @@
 //! What can be measured, each part by itself.
 
 pub mod checkout;
+pub mod follow;
+pub mod fulfill;
+pub mod latency;
+pub mod memory;
 pub mod queue;
+pub mod start;
 
 use std::path::PathBuf;
 
@@ -17,6 +22,8 @@ pub struct Plan<'a> {
     pub quick: bool,
     /// Where logs go.
     pub folder: PathBuf,
+    /// To start the stack with.
+    pub cargo: PathBuf,
     /// Told of the long steps.
     pub progress: &'a dyn Fn(&str),
 }

@@ -20,7 +20,7 @@ use crate::report::{Good, Promise, Report};
 use crate::spread::Spread;
 use crate::system::{Servers, Service};
 
-const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 /// Of each in a round.
 const TURNS: usize = 5;
 const SKU: &str = "WIN-11-PRO";

@@ -1,1 +1,5 @@
-//! The bench as a whole, on real servers and processes.
+//! The bench as a whole, on real servers and processes, with tiny numbers: that it works, and notices what must not be.
+
+mod load;
+mod parts;
+mod roles;
