@@ -76,6 +76,8 @@ struct Inner {
     is_leaving: AtomicBool,
     /// Cancelled some time later, when nobody who is idle is waited for any more.
     let_go: CancellationToken,
+    /// The same, for a look without a lock. Set before.
+    is_let_go: AtomicBool,
 }
 
 impl Inner {
@@ -101,6 +103,7 @@ impl Server {
             leaving: CancellationToken::new(),
             is_leaving: AtomicBool::new(false),
             let_go: CancellationToken::new(),
+            is_let_go: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -161,12 +164,13 @@ impl Server {
 
     /// Ends all connections after what they are doing. `false` when some were still busy after `timeout`.
     pub async fn drain(&self, timeout: Duration) -> bool {
-        let Inner { knobs, tracker, leaving, is_leaving, let_go, .. } = &*self.inner;
+        let Inner { knobs, tracker, leaving, is_leaving, let_go, is_let_go, .. } = &*self.inner;
         is_leaving.store(true, Ordering::Release);
         leaving.cancel();
         tracker.close();
         let ended = async {
             if tokio::time::timeout(knobs.drain_idle, tracker.wait()).await.is_err() {
+                is_let_go.store(true, Ordering::Release);
                 let_go.cancel();
                 tracker.wait().await;
             }

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -52,7 +51,7 @@ pub struct Call<'r> {
 }
 
 /// Answers one request. Never fails: whatever goes wrong is an answer too.
-pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = Instant::now();
     let now = edge.clock.now();
     let (head, incoming) = request.into_parts();
@@ -65,16 +64,16 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
         Found::OtherMethods(..) | Found::Nothing => (None, Params::default()),
     };
 
-    let (mut answer, rate) = match (check(&edge, &head), route) {
+    let (mut answer, rate) = match (check(edge, &head), route) {
         (Err(error), _) => {
-            let (mut answer, rate) = refuse(&edge, error, &head.uri, address, now, request_id);
+            let (mut answer, rate) = refuse(edge, error, &head.uri, address, now, request_id);
             if head.version < Version::HTTP_2 {
                 // Where such a request ends is in doubt, so nothing behind it is taken for another one.
                 answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             (answer, rate)
         }
-        (Ok(()), None) => without_route(&edge, &head, &found, address, now, request_id),
+        (Ok(()), None) => without_route(edge, &head, &found, address, now, request_id),
         (Ok(()), Some(route)) => {
             let decision = edge.gate.admit(route.access, &head.headers, params.slug, address, now);
             let call = |body| Call { request_id, now, params, query: head.uri.query().unwrap_or(""), headers: &head.headers, body };
@@ -83,7 +82,7 @@ pub async fn serve(edge: Arc<Edge>, peer: SocketAddr, request: Request<Incoming>
                 Ok(caller) => match body::read(&edge.knobs, route, &head.headers, incoming).await {
                     Err(error) => Err(error),
                     // A panic is a defect, and told as one; the hook has logged it. Other requests of the connection go on.
-                    Ok(body) => AssertUnwindSafe(handle(&edge, route, caller.as_ref(), call(body)))
+                    Ok(body) => AssertUnwindSafe(handle(edge, route, caller.as_ref(), call(body)))
                         .catch_unwind()
                         .await
                         .unwrap_or_else(|_| Err(ApiError::plain(Code::Internal))),

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
@@ -110,7 +111,7 @@ where
     let service = service_fn(|request| {
         let working = Activity::begin(&activity, false);
         async move {
-            let mut response = service::serve(server.edge.clone(), peer, request).await;
+            let mut response = service::serve(&server.edge, peer, request).await;
             if server.is_leaving.load(Ordering::Acquire) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -124,9 +125,21 @@ where
     builder.header_read_timeout(None).max_headers(knobs.head_fields_max + FIELDS_BEYOND);
     builder.max_header_size(knobs.head_max_bytes + HEAD_BYTES_BEYOND);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = server.let_go.cancelled() => {
+    let mut let_go = std::pin::pin!(server.let_go.cancelled());
+    let mut is_listening = false;
+    let served = std::future::poll_fn(|cx| {
+        if let Poll::Ready(served) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(served));
+        }
+        // Asking the token takes two locks that all connections share. Asked once it knows whom to wake: this task, and no other.
+        if std::mem::replace(&mut is_listening, true) && !server.is_let_go.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let_go.as_mut().poll(cx).map(|()| None)
+    });
+    let served = match served.await {
+        Some(served) => served,
+        None => {
             // Not hyper's own shutdown: that would also end a connection whose next request is half read.
             activity.let_go();
             connection.await
@@ -146,7 +159,7 @@ where
             let working = Activity::begin(&activity, !request.body().is_end_stream());
             let edge = edge.clone();
             async move {
-                let (head, body) = service::serve(edge, peer, request).await.into_parts();
+                let (head, body) = service::serve(&edge, peer, request).await.into_parts();
                 Ok::<_, Infallible>(http::Response::from_parts(head, Handover::new(body, working.answered())))
             }
         }
