@@ -187,6 +187,16 @@ pub enum FulfillOutcome {
     Unknown,
 }
 
+impl FulfillOutcome {
+    /// The same, where it is too large to be told whole.
+    pub fn without_license_keys(self) -> Self {
+        match self {
+            Self::Order { order_id, replayed, .. } => Self::Stored { order_id, replayed },
+            other => other,
+        }
+    }
+}
+
 /// What an existing order means for a request that could not make one.
 #[derive(Debug)]
 pub enum Existing<'a> {

@@ -11,11 +11,15 @@ pub mod settle;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use fred::clients::Client;
+use bytes::Bytes;
+use fred::clients::{Client, Pipeline};
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, StreamsInterface};
 use fred::types::{CustomCommand, Value};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::StorageError;
 use crate::redis::fail_fast;
@@ -24,6 +28,8 @@ use crate::redis::fail_fast;
 pub(crate) const GROUP: &str = "workers";
 /// The one field of every entry.
 const FIELD: &str = "p";
+/// The most entries that are added together.
+const TOGETHER_MAX: usize = 128;
 
 /// The stream of one kind of job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,24 +68,35 @@ pub struct Entry {
     pub age_ms: u64,
 }
 
-/// Puts entries into a queue.
+/// Puts entries into a queue. What is pushed in the same moment goes out together: alone, every entry would cost its own way through the
+/// client and back.
 #[derive(Clone)]
 pub struct Producer {
     client: Client,
     queue: QueueName,
+    pushes: mpsc::UnboundedSender<Push>,
+}
+
+/// An entry on its way, and who waits for it.
+struct Push {
+    payload: Bytes,
+    pushed: oneshot::Sender<Result<(), StorageError>>,
 }
 
 impl Producer {
     /// A producer over a connection that others may share.
     pub fn new(client: Client, queue: QueueName) -> Self {
-        Self { client, queue }
+        let (pushes, waiting) = mpsc::unbounded_channel();
+        tokio::spawn(push_together(client.clone(), queue.clone(), waiting));
+        Self { client, queue, pushes }
     }
 
     /// Adds an entry. Fails at once when Redis is not connected; after a failure it is unknown whether the entry was added.
     pub async fn push(&self, payload: &[u8]) -> Result<(), StorageError> {
-        let fields = vec![(FIELD, Value::Bytes(bytes::Bytes::copy_from_slice(payload)))];
-        let _id: Value = self.client.with_options(&fail_fast()).xadd(self.queue.key(), false, None, "*", fields).await?;
-        Ok(())
+        let (pushed, added) = oneshot::channel();
+        // The task lives as long as there is a producer. How many can wait here is bounded by how many push.
+        let _ = self.pushes.send(Push { payload: Bytes::copy_from_slice(payload), pushed });
+        added.await.unwrap_or_else(|_| Err(StorageError::Unavailable("the queue has ended".into())))
     }
 
     /// How many entries are in the queue, waiting or being worked on.
@@ -91,6 +108,53 @@ impl Producer {
     pub fn is_connected(&self) -> bool {
         self.client.is_connected()
     }
+}
+
+/// Sends what is pushed until nobody can push any more. Nobody waits for those who pushed before: a Redis that is silent costs each no
+/// more than its own time-out.
+async fn push_together(client: Client, queue: QueueName, mut waiting: mpsc::UnboundedReceiver<Push>) {
+    let mut together = Vec::new();
+    while waiting.recv_many(&mut together, TOGETHER_MAX).await > 0 {
+        // Whoever else is about to push does so now.
+        tokio::task::yield_now().await;
+        while together.len() < TOGETHER_MAX
+            && let Ok(push) = waiting.try_recv()
+        {
+            together.push(push);
+        }
+        let (payloads, waiters): (Vec<Bytes>, Vec<_>) = together.drain(..).map(|push| (push.payload, push.pushed)).unzip();
+        let mut adding = Box::pin(add_together(client.clone(), queue.clone(), payloads));
+        // Begun here, so that what was pushed first goes first.
+        let begun = std::future::poll_fn(|cx| Poll::Ready(adding.as_mut().poll(cx))).await;
+        tokio::spawn(async move {
+            let added = match begun {
+                Poll::Ready(added) => added,
+                Poll::Pending => adding.await,
+            };
+            for (index, waiter) in waiters.into_iter().enumerate() {
+                let own = added.as_ref().map_err(Error::clone).and_then(|added| match added.get(index) {
+                    Some(Ok(_)) => Ok(()),
+                    Some(Err(error)) => Err(error.clone()),
+                    None => Err(Error::new(ErrorKind::Protocol, "fewer answers than entries")),
+                });
+                // Whoever has given up needs no answer.
+                let _ = waiter.send(own.map_err(StorageError::from));
+            }
+        });
+    }
+}
+
+/// What came of each, or of all.
+async fn add_together(client: Client, queue: QueueName, payloads: Vec<Bytes>) -> Result<Vec<Result<Value, Error>>, Error> {
+    let count = payloads.len();
+    let pipeline = Pipeline::from(client.with_options(&fail_fast()));
+    for payload in payloads {
+        // Kept here until the last line sends all of them.
+        let _queued: Value = pipeline.xadd(queue.key(), false, None, "*", vec![(FIELD, Value::Bytes(payload))]).await?;
+    }
+    let mut added = pipeline.try_all().await;
+    // A single error that is no entry's own is everybody's.
+    if added.len() < count && matches!(added.first(), Some(Err(_))) { added.swap_remove(0).map(|_| Vec::new()) } else { Ok(added) }
 }
 
 /// Ids of the entries that this process has been given and has not settled. They are renewed until they are, and never taken twice.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use common::job::{REPLY_MAX_BYTES, Reply};
 use common::seal::Sealer;
 use dashmap::DashMap;
-use fred::clients::{Client, SubscriberClient};
+use fred::clients::{Client, Pipeline, SubscriberClient};
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::Value;
 use tokio::sync::{broadcast, oneshot};
 use uuid::Uuid;
 
@@ -35,18 +36,39 @@ impl Replier {
         Self { client, sealer }
     }
 
-    /// Whether a reply is small enough to be sent whole.
-    pub fn fits(reply: &Reply) -> bool {
-        serde_json::to_vec(reply).is_ok_and(|json| json.len() <= REPLY_MAX_BYTES)
-    }
-
-    /// Sends a reply to an edge. When Redis does not take it, that is all right too.
-    pub async fn send(&self, channel: &str, reply: &Reply) -> Result<(), StorageError> {
-        let json = serde_json::to_vec(reply).map_err(|error| StorageError::Corrupt(error.to_string()))?;
-        let sealed = bytes::Bytes::from(self.sealer.seal(PLACE, &json));
-        let _receivers: i64 = self.client.with_options(&fail_fast()).publish(channel, sealed).await?;
+    /// Sends replies, each to the channel of the edge that asked: as many as fit in one message, all messages at once. A reply that would
+    /// not fit tells only which order it is about. When Redis does not take them, that is all right too.
+    pub async fn send(&self, replies: impl IntoIterator<Item = (String, Reply)>) -> Result<(), StorageError> {
+        let mut messages: Vec<(String, Vec<u8>)> = Vec::new();
+        for (channel, mut reply) in replies {
+            let mut json = to_json(&reply)?;
+            if json.len() > REPLY_MAX_BYTES {
+                reply.outcome = reply.outcome.without_license_keys();
+                json = to_json(&reply)?;
+            }
+            let fits = |message: &&mut (String, Vec<u8>)| message.0 == channel && message.1.len() + json.len() <= REPLY_MAX_BYTES;
+            // A channel's latest message is the one with room.
+            match messages.iter_mut().rev().find(fits) {
+                Some((_, message)) => {
+                    message.push(b',');
+                    message.extend_from_slice(&json);
+                }
+                None => messages.push((channel, [b"[", &*json].concat())),
+            }
+        }
+        let pipeline = Pipeline::from(self.client.with_options(&fail_fast()));
+        for (channel, mut message) in messages {
+            message.push(b']');
+            let sealed = bytes::Bytes::from(self.sealer.seal(PLACE, &message));
+            let _queued: Value = pipeline.publish(channel, sealed).await?;
+        }
+        let _receivers: Value = Box::pin(pipeline.all()).await?;
         Ok(())
     }
+}
+
+fn to_json(reply: &Reply) -> Result<Vec<u8>, StorageError> {
+    serde_json::to_vec(reply).map_err(|error| StorageError::Corrupt(error.to_string()))
 }
 
 /// The edge's side: one subscription for its own replies and for revocations.
@@ -150,18 +172,20 @@ async fn keep_subscribed(client: SubscriberClient, channels: Vec<String>) -> Inf
 }
 
 fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Reply>>, sealer: &Sealer, sealed: &[u8]) {
-    let reply = match sealer.open(PLACE, sealed) {
-        Ok(json) => serde_json::from_slice::<Reply>(&json).map_err(|error| error.to_string()),
+    let replies = match sealer.open(PLACE, sealed) {
+        Ok(json) => serde_json::from_slice::<Vec<Reply>>(&json).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    match reply {
-        Ok(reply) => {
-            // Nobody waits any more when the reply is late.
-            if let Some((_, sender)) = waiting.remove(&reply.id) {
-                let _ = sender.send(reply);
+    match replies {
+        Ok(replies) => {
+            for reply in replies {
+                // Nobody waits any more when the reply is late.
+                if let Some((_, sender)) = waiting.remove(&reply.id) {
+                    let _ = sender.send(reply);
+                }
             }
         }
-        Err(error) => tracing::warn!(error, "a reply that cannot be read"),
+        Err(error) => tracing::warn!(error, "replies that cannot be read"),
     }
 }
 

@@ -103,14 +103,10 @@ impl FulfillOrder {
         let orders: Arc<[NewOrder]> = taken.iter().map(|taken| taken.job.order.clone()).collect();
         match self.fulfill(orders, deadline(&taken)).await {
             Ok(outcomes) => {
-                for (Taken { entry, job }, outcome) in taken.into_iter().zip(outcomes) {
-                    self.answer(job, outcome, entry, settler).await;
-                }
+                self.answer(taken.into_iter().zip(outcomes), settler).await;
             }
             Err(Failed::Unavailable) => {
-                for Taken { entry, job } in taken {
-                    self.answer(job, FulfillOutcome::Unknown, entry, settler).await;
-                }
+                self.answer(taken.into_iter().map(|taken| (taken, FulfillOutcome::Unknown)), settler).await;
             }
             Err(Failed::Broken(_)) if taken.len() > 1 => {
                 tracing::warn!(jobs = taken.len(), "a batch failed; taking its jobs one by one");
@@ -121,7 +117,7 @@ impl FulfillOrder {
             Err(Failed::Broken(reason)) => {
                 for Taken { entry, job } in taken {
                     tracing::error!(reason, request_id = job.request_id, "a job failed");
-                    self.reply(job, FulfillOutcome::Unknown).await;
+                    self.reply(vec![reply(job, FulfillOutcome::Unknown)]).await;
                     self.bury(entry, &reason, settler).await;
                 }
             }
@@ -149,8 +145,23 @@ impl FulfillOrder {
         Err(Failed::Unavailable)
     }
 
-    async fn answer(&self, job: FulfillJob, outcome: FulfillOutcome, entry: Entry, settler: &Settler) {
-        let label = match &outcome {
+    async fn answer(&self, decided: impl Iterator<Item = (Taken, FulfillOutcome)>, settler: &Settler) {
+        let (mut replies, mut done) = (Vec::new(), Vec::new());
+        for (Taken { entry, job }, outcome) in decided {
+            done.push((entry, self.label(&outcome)));
+            replies.push(reply(job, outcome));
+        }
+        reach("job.decided").await;
+        self.reply(replies).await;
+        reach("job.replied").await;
+        for (entry, label) in done {
+            self.settle(entry, label, settler);
+        }
+    }
+
+    /// What an outcome counts as.
+    fn label(&self, outcome: &FulfillOutcome) -> &'static str {
+        match outcome {
             FulfillOutcome::Order { replayed: false, items, .. } => {
                 self.metrics.license_keys_allocated_total.inc_by(items.iter().map(|item| item.license_keys.len() as u64).sum());
                 "fulfilled"
@@ -161,22 +172,13 @@ impl FulfillOrder {
             FulfillOutcome::OutOfStock { .. } => "out_of_stock",
             FulfillOutcome::UnknownProduct { .. } => "unknown_product",
             FulfillOutcome::Unknown => "unavailable",
-        };
-        reach("job.decided").await;
-        self.reply(job, outcome).await;
-        reach("job.replied").await;
-        self.settle(entry, label, settler);
+        }
     }
 
-    async fn reply(&self, job: FulfillJob, outcome: FulfillOutcome) {
-        let mut reply = Reply { v: JOB_VERSION, id: job.id, outcome };
-        if let FulfillOutcome::Order { order_id, replayed, .. } = &reply.outcome
-            && !Replier::fits(&reply)
-        {
-            reply.outcome = FulfillOutcome::Stored { order_id: order_id.clone(), replayed: *replayed };
-        }
-        if let Err(error) = self.replier.send(&job.reply_to, &reply).await {
-            tracing::debug!(%error, request_id = job.request_id, "a reply did not get through; the edge will look for itself");
+    async fn reply(&self, replies: Vec<(String, Reply)>) {
+        let count = replies.len();
+        if let Err(error) = self.replier.send(replies).await {
+            tracing::debug!(%error, replies = count, "replies did not get through; the edges will look for themselves");
         }
     }
 
@@ -203,6 +205,11 @@ impl FulfillOrder {
         self.metrics.jobs_total.with_label_values(&[NAME, outcome]).inc();
         settler.settle(entry.id);
     }
+}
+
+/// What is sent to the asker of a job, and by which channel.
+fn reply(job: FulfillJob, outcome: FulfillOutcome) -> (String, Reply) {
+    (job.reply_to, Reply { v: JOB_VERSION, id: job.id, outcome })
 }
 
 enum Failed {

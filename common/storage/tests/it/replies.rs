@@ -9,6 +9,7 @@ use common::job::{JOB_VERSION, Reply};
 use common::seal::{Purpose, Sealer};
 use fred::clients::Client;
 use fred::interfaces::PubsubInterface;
+use storage::StorageError;
 use storage::replies::{Inbox, Replier};
 use storage::{redis, revocations};
 use testkit::servers::Redis;
@@ -56,10 +57,14 @@ impl Pair {
         }
     }
 
+    async fn send(&self, replies: impl IntoIterator<Item = Reply>) -> Result<(), StorageError> {
+        self.replier.send(replies.into_iter().map(|reply| (self.inbox.channel().to_owned(), reply))).await
+    }
+
     /// A question and its answer. `false` when Redis did not take it.
     async fn ask(&self) -> bool {
         let mut waiter = self.inbox.wait_for(Uuid::now_v7());
-        if self.replier.send(self.inbox.channel(), &reply(waiter.id())).await.is_err() {
+        if self.send([reply(waiter.id())]).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
             return false;
         }
@@ -82,7 +87,7 @@ async fn a_reply_reaches_its_waiter_and_nobody_else() {
     let mut other = pair.inbox.wait_for(Uuid::now_v7());
     assert!(pair.ask().await);
     assert!(tokio::time::timeout(Duration::from_millis(20), other.reply()).await.is_err());
-    pair.replier.send(pair.inbox.channel(), &reply(other.id())).await.unwrap();
+    pair.send([reply(other.id())]).await.unwrap();
     assert_eq!(soon("the other's reply", other.reply()).await.id, other.id());
 }
 
@@ -95,7 +100,7 @@ async fn who_stops_waiting_leaves_nothing() {
     drop(waiters);
     assert_eq!(pair.inbox.waiting(), 0);
     // A late reply is nobody's, and nothing goes wrong.
-    pair.replier.send(pair.inbox.channel(), &late).await.unwrap();
+    pair.send([late]).await.unwrap();
     assert!(pair.ask().await);
     assert_eq!(pair.inbox.waiting(), 0);
 }
@@ -106,8 +111,7 @@ async fn five_thousand_waiters_answered_at_once_all_get_their_reply() {
     let mut waiters: Vec<_> = (0..5_000).map(|_| pair.inbox.wait_for(Uuid::now_v7())).collect();
     let replies: Vec<Reply> = waiters.iter().map(|waiter| reply(waiter.id())).collect();
     let started = Instant::now();
-    let sending = replies.iter().map(|reply| pair.replier.send(pair.inbox.channel(), reply));
-    futures_util::future::try_join_all(sending).await.unwrap();
+    pair.send(replies).await.unwrap();
     for waiter in &mut waiters {
         assert_eq!(soon("a reply", waiter.reply()).await.id, waiter.id());
     }
