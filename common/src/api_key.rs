@@ -129,7 +129,7 @@ impl ApiKeyHasher {
 }
 
 fn finish(mac: &KeyedMac, key: &ApiKey) -> ApiKeyHash {
-    mac.begin().chain_update(&*key.text).finalize().into_bytes().into()
+    mac.begin().chain_update(*key.text).finalize().into_bytes().into()
 }
 
 /// What a key may be used for. A key without scopes may be used for everything.

@@ -177,9 +177,10 @@ impl Snapshot {
         Self { applied_change_id: AtomicI64::new(-1), ..Self::default() }
     }
 
-    /// The entry of a key, if it is known. Which pepper made its hash makes no difference.
+    /// The entry of a key, if it is known. Which pepper made its hash makes no difference, nor does it to the work: all hashes are made.
     pub fn key(&self, hasher: &ApiKeyHasher, key: &ApiKey) -> Option<Ref<'_, KeyMark, Box<KeyEntry>>> {
-        hasher.candidates(key).find_map(|hash| self.keys.get(&mark(&hash)))
+        // Not one look-up while another is held: they may share a lock.
+        hasher.candidates(key).fold(None, |found, hash| if found.is_some() { found } else { self.keys.get(&mark(&hash)) })
     }
 
     /// The store of this slug.

@@ -85,16 +85,20 @@ pub(super) async fn start(settings: &config::Settings) -> Result<(Edge, Worker)>
     Ok((edge, Worker { stop, working, listening, _open: open }))
 }
 
-/// As the worker does it: in a task of its own, and each job answered and settled in turn.
+/// As the worker does it: in a task of its own, all answered together, and then settled.
 async fn take(batch: Batch, work: Data<Work>) -> Result<(), String> {
     let work = (*work).clone();
     let answering = tokio::spawn(async move {
+        let (mut replies, mut done) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for entry in batch {
             let json = work.jobs.open(JOB_PLACE, &entry.payload)?;
             let job: FulfillJob = serde_json::from_slice(&json)?;
-            work.replier.send(&job.reply_to, &super::reply(&job)?).await?;
-            work.settler.settle(entry.id);
+            let reply = super::reply(&job)?;
+            replies.push((job.reply_to, reply));
+            done.push(entry.id);
         }
+        work.replier.send(replies).await?;
+        done.into_iter().for_each(|id| work.settler.settle(id));
         Ok::<_, anyhow::Error>(())
     });
     // Whoever misses the answer reports it; this says why.
