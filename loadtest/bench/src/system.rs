@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use storage::Pg;
+use testkit::database::make_logins;
 use testkit::health::all_checks_pass;
 use testkit::http::Client;
 use testkit::process::{Launch, Process, Signal};
@@ -48,6 +49,8 @@ pub struct Servers {
     pub redis: Redis,
     /// A way to the tables that is nobody else's.
     pub pg: Pg,
+    /// As edges log in, and as workers do.
+    logins: [String; 2],
     folder: PathBuf,
 }
 
@@ -63,7 +66,8 @@ impl Servers {
         let patient = Settings::new().postgres(&postgres.url()).set("POSTGRES__STATEMENT_TIMEOUT_MS", "600000");
         let pg = Pg::new(&patient.load()?.postgres, "bench")?;
         storage::pg::migrations::run(&pg).await.context("making the tables")?;
-        Ok(Self { binaries, postgres, redis, pg, folder: folder.to_owned() })
+        let logins = make_logins(&pg, &postgres.url()).await?;
+        Ok(Self { binaries, postgres, redis, pg, logins, folder: folder.to_owned() })
     }
 
     /// What edges and workers are told: the defaults, in production, with these servers.
@@ -72,19 +76,18 @@ impl Servers {
             .set("MODE", "production")
             .set("HTTP__PUBLIC_BASE_URL", "https://pay.example.com")
             .set("LOG__FORMAT", "json")
-            .postgres(&self.postgres.url())
             .redis(&self.redis.url())
     }
 
     /// Starts an edge, on one core if one is named, and waits until it finds everything well.
     pub async fn start_edge(&self, program: &Program, settings: &Settings, core: Option<usize>) -> Result<Service> {
-        let settings = settings.clone().set("EDGE__LISTEN", &format!("127.0.0.1:{}", free_port()?));
-        self.start_service("edge", "EDGE", program, &settings, core).await
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        self.start_service("edge", "EDGE", program, &settings.clone().postgres(&self.logins[0]).set("EDGE__LISTEN", &listen), core).await
     }
 
     /// Starts a worker and waits until it finds everything well.
     pub async fn start_worker(&self, program: &Program, settings: &Settings) -> Result<Service> {
-        self.start_service("worker", "WORKER", program, settings, None).await
+        self.start_service("worker", "WORKER", program, &settings.clone().postgres(&self.logins[1]), None).await
     }
 
     async fn start_service(
