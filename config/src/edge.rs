@@ -22,19 +22,19 @@ pub struct Edge {
     pub tls: Option<TlsFiles>,
     /// Serving threads; 0 means one per core.
     pub threads: usize,
-    /// Open connections in all.
+    /// Open connections in all, as far as the limit of open files has room for them.
     pub connections_max: usize,
     /// Open connections from one address (IPv6: /64).
     pub connections_per_address_max: usize,
     /// From accepted to the first byte.
     pub first_byte_timeout: Duration,
-    /// From a head's first byte to its last.
+    /// From a head's first byte to its last; of a connection's first head, from the connection's beginning.
     pub head_timeout: Duration,
     /// For a whole request body.
     pub body_timeout: Duration,
     /// Between two requests of a connection.
     pub idle_timeout: Duration,
-    /// Without progress while an answer is written.
+    /// Without progress while an answer is written; 4 KiB are a second's progress.
     pub write_timeout: Duration,
     /// Bytes of a request body.
     pub body_max_bytes: usize,

@@ -34,7 +34,7 @@ const READ_MIN_BYTES_PER_S: f64 = 4_096.0;
 pub struct Deadlines {
     /// From accepted to the first byte, a TLS handshake included.
     pub first_byte: Duration,
-    /// From a head's first byte to its last.
+    /// From a head's first byte to its last, and for the first one from accepted.
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
