@@ -54,8 +54,8 @@ fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
 /// The addresses that the proxies wrote down, the last one first. `X-Forwarded-For` where there is one, `Forwarded` otherwise. Each is read
 /// by itself: what a caller wrote in front of it, on the same line or another, must not make it unreadable.
 fn hops_back(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let (name, read): (_, fn(&[u8]) -> Option<IpAddr>) =
-        if headers.contains_key(&X_FORWARDED_FOR) { (X_FORWARDED_FOR, address) } else { (FORWARDED, node) };
+    let is_common = headers.contains_key(&X_FORWARDED_FOR);
+    let (name, read) = if is_common { (X_FORWARDED_FOR, address as fn(&[u8]) -> _) } else { (FORWARDED, node as _) };
     headers.get_all(name).into_iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b',')).map(read)
 }
 

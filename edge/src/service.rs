@@ -145,7 +145,8 @@ fn check(edge: &Edge, head: &http::request::Parts) -> Result<(), ApiError> {
     if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(ApiError::field("scheme", "must be http or https"));
     }
-    if !head.uri.path().starts_with('/') && !(head.uri.path() == "*" && head.method == Method::OPTIONS) {
+    let is_of_server = head.uri.path() == "*" && head.method == Method::OPTIONS;
+    if !is_of_server && !head.uri.path().starts_with('/') {
         return Err(ApiError::field("path", "must begin with a slash"));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod ambiguous;
+mod behind_proxies;
 mod bodies;
 mod buckets;
 mod certificates;
@@ -24,6 +25,7 @@ mod races;
 mod rate_headers;
 mod rolling;
 mod slow_clients;
+mod spoofing;
 mod stage;
 mod starting;
 mod wire;
