@@ -79,7 +79,7 @@ pub fn spell(value: &Value, chance: &mut impl FnMut() -> u8) -> String {
 fn spell_text(text: &str, chance: &mut impl FnMut() -> u8) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
-        if chance() % 4 == 0 {
+        if chance().is_multiple_of(4) {
             c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         } else {
             let quoted = serde_json::to_string(&c).unwrap();

@@ -11,8 +11,8 @@ fn encode(text: &str, chance: &mut impl FnMut() -> u8) -> String {
     for byte in text.bytes() {
         let plain = byte.is_ascii_alphanumeric() || b"._-:,@".contains(&byte);
         match byte {
-            b' ' if chance() % 2 == 0 => out.push('+'),
-            _ if plain && chance() % 4 > 0 => out.push(byte as char),
+            b' ' if chance().is_multiple_of(2) => out.push('+'),
+            _ if plain && !chance().is_multiple_of(4) => out.push(byte as char),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }

@@ -72,7 +72,9 @@ fn key_with(mode: Mode, characters: &[u8]) -> Option<ApiKey> {
 
 fn key_made_of(data: &[u8]) -> Option<ApiKey> {
     let characters: Vec<u8> = data.iter().copied().filter(u8::is_ascii_alphanumeric).take(RANDOM_LEN).collect();
-    (characters.len() == RANDOM_LEN).then(|| key_with(if data.len().is_multiple_of(2) { Mode::Live } else { Mode::Test }, &characters)).flatten()
+    (characters.len() == RANDOM_LEN)
+        .then(|| key_with(if data.len().is_multiple_of(2) { Mode::Live } else { Mode::Test }, &characters))
+        .flatten()
 }
 
 /// A text is a key exactly when it is what generating gives for its characters.
