@@ -12,6 +12,7 @@ use testkit::process::Usage;
 use testkit::shop::Shop;
 use tokio::net::TcpSocket;
 
+use crate::cores::Cores;
 use crate::load::{Clients, Pace, post};
 use crate::parts::Plan;
 use crate::report::{Good, Promise, Report};
@@ -71,6 +72,14 @@ async fn connections(plan: &Plan<'_>, servers: &Servers, partner: &Partner, repo
     }
     report.measured(CONNECTION, Spread::of(each_kb));
     report.note(format!("idle connections: {count}, each of which made one request; the kernel's memory is not counted"));
+
+    let args = ["--head-bytes=600".to_owned(), "--body-bytes=500".to_owned()];
+    let baseline = servers.start_baseline(&plan.programs.baseline, &args, Cores::two()?.measured)?;
+    let request = post(baseline.address, &partner.path, &partner.api_key, BODY);
+    let before = after_first_request(&baseline, &request)?;
+    let held = hold(baseline.address, count, &request).await?;
+    report.note(format!("an idle connection of a bare hyper server: {:.1} KB", (resident(&baseline)? - before) / 1e3 / count as f64));
+    drop((held, baseline));
 
     let certificate = tls::Certificate::make(&plan.folder)?;
     let settings = certificate.apply(servers.settings());
