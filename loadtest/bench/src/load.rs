@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_as_long_as_it_says() {
-        assert_eq!(parse(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{").unwrap(), Some((201, 43)));
+        assert_eq!(parse(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{").unwrap(), Some((201, 45)));
         assert_eq!(parse(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r").unwrap(), None);
         assert!(parse(b"HTTP/1.1 201 Created\r\n\r\n").is_err());
     }

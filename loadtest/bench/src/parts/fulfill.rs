@@ -1,7 +1,7 @@
 //! Fulfilling, the whole way: over HTTP through edge, Redis, worker and Postgres and back, one license key an order, everything and the load
 //! on the same cores.
 //!
-//! Two measures. Orders a second in a closed loop, against pgbench making the same orders [one by one](one_by_one), in alternate rounds on the
+//! Two measures. Orders a second in a closed loop, against pgbench making the same orders one by one, in alternate rounds on the
 //! same tables. And how long the slowest hundredth waits when orders come at a fixed rate, at 80 % of what was reached. Postgres is as durable
 //! as in production: a commit is on the disk. Both use up the same stock, and in the end the tables must hold every order that was answered,
 //! and no other.
