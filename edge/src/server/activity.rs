@@ -35,6 +35,9 @@ pub struct Activity {
     /// Why it was ended; 0 while it was not.
     end: AtomicU8,
     let_go: AtomicBool,
+    /// Whether the last request was read to its end, so that whatever comes next is another one.
+    may_rest: AtomicBool,
+    resting: AtomicBool,
 
     // What follows is for HTTP/2, where a client decides when it takes an answer.
     /// Of `requests`, those whose body may still be on its way.
@@ -62,6 +65,8 @@ impl Activity {
             idle_since_ns: AtomicU64::new(0),
             end: AtomicU8::new(0),
             let_go: AtomicBool::new(false),
+            may_rest: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
             unread: AtomicU64::new(0),
             taken_bytes: AtomicU64::new(0),
@@ -108,6 +113,25 @@ impl Activity {
 
     pub(super) fn is_let_go(&self) -> bool {
         self.let_go.load(Ordering::Acquire)
+    }
+
+    /// Says whether the request that ends now was read to its end.
+    pub(super) fn set_may_rest(&self, may_rest: bool) {
+        self.may_rest.store(may_rest, Ordering::Relaxed);
+    }
+
+    pub(super) fn may_rest(&self) -> bool {
+        self.may_rest.load(Ordering::Relaxed)
+    }
+
+    /// The client has said nothing for a while: what is held for its next request may be let go until it comes.
+    pub(super) fn rest(&self) {
+        self.resting.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Activity::rest`] was said since the last call.
+    pub(super) fn take_rest(&self) -> bool {
+        self.resting.load(Ordering::Relaxed) && self.resting.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until nothing has been done for `how_long`, counted from now at the earliest.

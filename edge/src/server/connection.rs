@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
@@ -17,6 +18,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFuture;
 
 use super::Inner;
 use super::activity::{Activity, End};
@@ -101,17 +103,21 @@ async fn before_let_go<T>(server: &Inner, timeout: Duration, step: impl Future<O
     }
 }
 
-async fn serve_http1<S>(server: Arc<Inner>, stream: Guarded<S>, peer: SocketAddr) -> Result<(), Reason>
+async fn serve_http1<S>(server: Arc<Inner>, mut stream: Guarded<S>, peer: SocketAddr) -> Result<(), Reason>
 where
     S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let activity = stream.activity();
     // Lent to the requests: all connections count their shares of it in one place, which gets crowded.
     let server = &*server;
-    let service = service_fn(|request| {
+    let mut service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let working = Activity::begin(&activity, false);
+        let activity = &activity;
         async move {
+            let (has_body, is_post) = (!request.body().is_end_stream(), request.method() == http::Method::POST);
             let mut response = service::serve(&server.edge, peer, request).await;
+            // A POST that went well has read its body; of other bodies nobody knows how much is still to come.
+            activity.set_may_rest(!has_body || is_post && response.status().is_success());
             if server.is_leaving.load(Ordering::Acquire) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -124,28 +130,71 @@ where
     // The guard keeps the deadlines: hyper's own would end idle connections as if they were slow.
     builder.header_read_timeout(None).max_headers(knobs.head_fields_max + FIELDS_BEYOND);
     builder.max_header_size(knobs.head_max_bytes + HEAD_BYTES_BEYOND);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut let_go = std::pin::pin!(server.let_go.cancelled());
-    let mut is_listening = false;
-    let served = std::future::poll_fn(|cx| {
-        if let Poll::Ready(served) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Some(served));
+    let cancelled = std::pin::pin!(server.let_go.cancelled());
+    let mut let_go = LetGo { cancelled, is_let_go: &server.is_let_go, is_listening: false };
+    loop {
+        // In a box, as most of the time there is none.
+        let mut connection = Box::new(builder.serve_connection(TokioIo::new(stream), service));
+        let driven = std::future::poll_fn(|cx| {
+            if let Poll::Ready(served) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(Driven::Served(served));
+            }
+            if activity.take_rest() {
+                return Poll::Ready(Driven::Resting);
+            }
+            let_go.poll(cx).map(|()| Driven::LetGo)
+        });
+        match driven.await {
+            Driven::Served(served) => return served.map_err(|error| reason(&activity, &error)),
+            Driven::LetGo => {
+                // Not hyper's own shutdown: that would also end a connection whose next request is half read.
+                activity.let_go();
+                return connection.await.map_err(|error| reason(&activity, &error));
+            }
+            Driven::Resting => {}
         }
-        // Asking the token takes two locks that all connections share. Asked once it knows whom to wake: this task, and no other.
-        if std::mem::replace(&mut is_listening, true) && !server.is_let_go.load(Ordering::Acquire) {
+        let parts = connection.into_parts();
+        (stream, service) = (parts.io.into_inner(), parts.service);
+        stream.unread(&parts.read_buf);
+        drop(parts.read_buf);
+        let next = std::future::poll_fn(|cx| {
+            let next = stream.poll_next_word(cx);
+            if next.is_pending() && !activity.is_let_go() && let_go.poll(cx).is_ready() {
+                activity.let_go();
+                return stream.poll_next_word(cx);
+            }
+            next
+        });
+        match next.await {
+            Ok(true) => {}
+            Ok(false) => return stream.shutdown().await.map_err(|_| "broken"),
+            Err(_) => return Err(activity.ended().map_or("broken", ended)),
+        }
+    }
+}
+
+/// What became of a connection that hyper had.
+enum Driven {
+    Served(hyper::Result<()>),
+    Resting,
+    LetGo,
+}
+
+/// Says when nobody who is idle is waited for any more. Asking the token takes two locks that all connections share; asked once, it knows
+/// whom to wake: the connection's task, and no other.
+struct LetGo<'p, 's> {
+    cancelled: Pin<&'p mut WaitForCancellationFuture<'s>>,
+    is_let_go: &'s AtomicBool,
+    is_listening: bool,
+}
+
+impl LetGo<'_, '_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.is_listening, true) && !self.is_let_go.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        let_go.as_mut().poll(cx).map(|()| None)
-    });
-    let served = match served.await {
-        Some(served) => served,
-        None => {
-            // Not hyper's own shutdown: that would also end a connection whose next request is half read.
-            activity.let_go();
-            connection.await
-        }
-    };
-    served.map_err(|error| reason(&activity, &error))
+        self.cancelled.as_mut().poll(cx)
+    }
 }
 
 async fn serve_http2<S>(server: Arc<Inner>, stream: Guarded<S>, peer: SocketAddr) -> Result<(), Reason>
@@ -193,12 +242,18 @@ where
 
 fn reason(activity: &Activity, error: &hyper::Error) -> Reason {
     match activity.ended() {
-        Some(End::Timeout) => "timeout",
-        Some(End::Flood) => "flood",
+        Some(end) => ended(end),
         None if error.is_timeout() => "timeout",
         None if is_calmed(error) => "flood",
         None if error.is_parse() => "malformed",
         None => "broken",
+    }
+}
+
+fn ended(end: End) -> Reason {
+    match end {
+        End::Timeout => "timeout",
+        End::Flood => "flood",
     }
 }
 

@@ -29,6 +29,11 @@ const LINGER_MAX_BYTES: usize = 1 << 20;
 /// Slower than any real link. Who takes less of what we write is waited for no longer than who takes nothing.
 const READ_MIN_BYTES_PER_S: f64 = 4_096.0;
 
+/// How long an HTTP/1.1 client must have said nothing until what hyper keeps for it is let go: a moment for it, and some 20 KB.
+const REST_AFTER: Duration = Duration::from_secs(1);
+/// The most of a client's next word that is read before hyper is there again.
+const WORD_MAX_BYTES: usize = 1_024;
+
 /// How long to wait for a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
@@ -67,6 +72,8 @@ enum Awaited {
     Client,
     /// That the last answer has left this machine.
     Sent,
+    /// Nothing: the connection is to rest.
+    Rest,
 }
 
 /// When an answer must have been taken: moves on with what is taken.
@@ -99,6 +106,8 @@ pub struct Guarded<S> {
     written: Option<Instant>,
     /// The end of the request whose answer is known to have been sent.
     sent: Option<Instant>,
+    /// The end of the request after which the connection was told to rest.
+    rested: Option<Instant>,
     /// Something was written and may not be out yet.
     unflushed: bool,
     /// Our side is closed; what of the client's was read since, in bytes.
@@ -126,6 +135,7 @@ impl<S> Guarded<S> {
             reading: None,
             written: None,
             sent: None,
+            rested: None,
             unflushed: false,
             lingering: None,
             timer: None,
@@ -161,6 +171,10 @@ impl<S> Guarded<S> {
         let idle_since = self.activity.idle_since();
         if let Some(since) = self.in_head_since() {
             return client(since + head);
+        }
+        let may_rest = !self.activity.is_http2 && !self.unflushed && self.activity.may_rest() && REST_AFTER < idle.min(write);
+        if may_rest && self.rested != Some(idle_since) {
+            return Some((idle_since + REST_AFTER, Awaited::Rest));
         }
         if self.sent != Some(idle_since) {
             let written = self.written.map_or(idle_since, |written| written.max(idle_since));
@@ -223,11 +237,14 @@ impl<S: Connected> Guarded<S> {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         while let Some((deadline, awaited)) = self.deadline() {
             ready!(poll_timer(&mut self.timer, deadline, cx));
-            if awaited == Awaited::Sent && !self.has_unsent() {
-                self.sent = Some(self.activity.idle_since());
-                continue;
+            match awaited {
+                Awaited::Rest => {
+                    self.rested = Some(self.activity.idle_since());
+                    self.activity.rest();
+                }
+                Awaited::Sent if !self.has_unsent() => self.sent = Some(self.activity.idle_since()),
+                Awaited::Sent | Awaited::Client => return Poll::Ready(self.give_up(End::Timeout)),
             }
-            return Poll::Ready(self.give_up(End::Timeout));
         }
         Poll::Pending
     }
@@ -282,6 +299,22 @@ impl<S: Connected> Guarded<S> {
                 Poll::Ready(Err(self.give_up(End::Timeout)))
             }
         }
+    }
+}
+
+impl<S: AsyncRead + Connected + Unpin> Guarded<S> {
+    /// Gives back bytes that were read and not used.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        self.first.splice(..0, bytes.iter().copied());
+    }
+
+    /// Waits for what the client says next, and keeps it for the next read. `false` when it has nothing more to say.
+    pub fn poll_next_word(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut word = [0; WORD_MAX_BYTES];
+        let mut buf = ReadBuf::new(&mut word);
+        ready!(Pin::new(&mut *self).poll_read(cx, &mut buf))?;
+        self.unread(buf.filled());
+        Poll::Ready(Ok(!buf.filled().is_empty()))
     }
 }
 

@@ -23,6 +23,7 @@ mod protocols;
 mod queries;
 mod races;
 mod rate_headers;
+mod resting;
 mod rolling;
 mod slow_clients;
 mod spoofing;
