@@ -139,7 +139,7 @@ where
             if let Poll::Ready(served) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(Driven::Served(served));
             }
-            if activity.take_rest() {
+            if activity.take_rest() && activity.requests() == 0 {
                 return Poll::Ready(Driven::Resting);
             }
             let_go.poll(cx).map(|()| Driven::LetGo)

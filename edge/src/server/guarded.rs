@@ -350,6 +350,8 @@ impl<S: AsyncRead + Connected + Unpin> AsyncRead for Guarded<S> {
                 budget.spend(bytes);
             } else if bytes > 0 && this.activity.requests() == 0 && this.in_head_since().is_none() {
                 this.head_since = Some(Instant::now());
+                // It may have been told to rest a moment ago, and not have begun.
+                this.activity.take_rest();
             }
             return Poll::Ready(Ok(()));
         }
