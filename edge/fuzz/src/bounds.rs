@@ -2,6 +2,8 @@
 
 use common::json::{FIELD_ERRORS_MAX, FieldErrors};
 
+use crate::knowledge;
+
 /// The longest name of a field in an answer, in bytes: 80 characters, and a path around them.
 const FIELD_MAX_BYTES: usize = 400;
 /// The longest message about a field, in bytes: a name of 80 characters, all of them escaped, and a sentence around it.
@@ -12,6 +14,7 @@ const FIXED_BYTES: u64 = 64 * 1024;
 /// Reads, and holds the reader to `per_byte` bytes of memory at a time for each of the `len` bytes it was sent, and to a number of
 /// allocations that grows no faster. An allocation is work too: what would be quadratic in time shows here before it does on a clock.
 pub fn measured<T>(len: usize, per_byte: u64, read: impl FnOnce() -> T) -> T {
+    knowledge::make();
     let mut result = None;
     let used = allocation_counter::measure(|| result = Some(read()));
     let len = len as u64;

@@ -56,7 +56,8 @@ async fn redis_carries_nothing_that_can_be_read() {
     worker.stop().await;
     let (passing, left) = (monitor.stop(), commands.everything());
     let published = String::from_utf8_lossy(&passing).matches("\"PUBLISH\"").count();
-    assert!(published >= 11, "the replies are among what was watched: {published}");
+    // Those of one batch travel together.
+    assert!(published >= 2, "the replies are among what was watched: {published}");
     assert_eq!(commands.run(&["XLEN", queue]), b":0\r\n", "what is done is gone");
 
     let mut secrets: Vec<String> = vec![EMAIL.into(), key, "reference-".into(), "idem-".into()];
