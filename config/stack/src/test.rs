@@ -24,6 +24,6 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     // Clap takes a leading `--` for its own; cargo needs it.
     let given = if environment.arguments.get(1).is_some_and(|first| first == "--") { &environment.arguments[1..] } else { &options.args };
     let cargo = Launch::new("cargo test", &environment.cargo).folder(workspace()).death_signal("TERM");
-    let status = cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(given).status()?;
+    let status = cargo.args(["test", "--locked", "--no-fail-fast"]).args(given).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

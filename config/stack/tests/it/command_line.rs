@@ -46,8 +46,7 @@ fn tests_are_handed_every_argument_and_hand_back_the_status() {
     std::fs::set_permissions(&cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     for given in [&["test"][..], &["test", "-p", "edge", "--", "--ignored"], &["test", "--", "--ignored"]] {
         let output = stack(given, &[("CARGO", cargo.to_str().unwrap())]);
-        let expected =
-            ["test", "--workspace", "--locked", "--no-fail-fast"].iter().chain(&given[1..]).copied().collect::<Vec<_>>().join(" ");
+        let expected = ["test", "--locked", "--no-fail-fast"].iter().chain(&given[1..]).copied().collect::<Vec<_>>().join(" ");
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
         assert_eq!(output.status.code(), Some(7));
     }

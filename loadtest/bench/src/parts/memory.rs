@@ -5,6 +5,7 @@
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -30,6 +31,9 @@ const PER_ADDRESS: usize = 1_000;
 const AT_ONCE: usize = 50;
 /// More than three show nothing: memory is not noisy.
 const ROUNDS_MAX: usize = 3;
+
+/// Idle is who has said nothing for a while: the edge lets buffers go after a second.
+const REST: Duration = Duration::from_secs(3);
 
 const KEYS: Promise =
     Promise { what: "memory of an edge with a million API keys", good: Good::AtMost, must: 300.0, glory: 150.0, unit: " MB", decimals: 0 };
@@ -64,6 +68,7 @@ async fn connections(plan: &Plan<'_>, servers: &Servers, partner: &Partner, repo
         let request = post(edge.address, &partner.path, &partner.api_key, BODY);
         let before = after_first_request(&edge, &request)?;
         let held = hold(edge.address, count, &request).await?;
+        tokio::time::sleep(REST).await;
         let kb = (resident(&edge)? - before) / 1e3 / count as f64;
         plan.say(format!("memory {round}/{rounds}: {kb:.1} KB for each of {count} idle connections"));
         each_kb.push(kb);
@@ -71,13 +76,17 @@ async fn connections(plan: &Plan<'_>, servers: &Servers, partner: &Partner, repo
         edge.stop()?;
     }
     report.measured(CONNECTION, Spread::of(each_kb));
-    report.note(format!("idle connections: {count}, each of which made one request; the kernel's memory is not counted"));
+    report.note(format!(
+        "idle connections: {count}, each of which made one request and then said nothing for {} s; the kernel's memory is not counted",
+        REST.as_secs()
+    ));
 
     let args = ["--head-bytes=600".to_owned(), "--body-bytes=500".to_owned()];
     let baseline = servers.start_baseline(&plan.programs.baseline, &args, Cores::two()?.measured)?;
     let request = post(baseline.address, &partner.path, &partner.api_key, BODY);
     let before = after_first_request(&baseline, &request)?;
     let held = hold(baseline.address, count, &request).await?;
+    tokio::time::sleep(REST).await;
     report.note(format!("an idle connection of a bare hyper server: {:.1} KB", (resident(&baseline)? - before) / 1e3 / count as f64));
     drop((held, baseline));
 
