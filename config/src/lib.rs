@@ -16,6 +16,7 @@ mod retention;
 mod secrets;
 mod stores;
 mod suggest;
+mod webhooks;
 mod worker;
 
 use std::path::Path;
@@ -30,6 +31,7 @@ pub use problems::{Problem, Problems};
 pub use retention::Retention;
 pub use secrets::Secrets;
 pub use stores::{Postgres, PostgresTls, Queue, Redis};
+pub use webhooks::Webhooks;
 pub use worker::Worker;
 
 use layers::Layers;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub edge: Edge,
     /// The hands behind it.
     pub worker: Worker,
+    /// What partners' servers are told.
+    pub webhooks: Webhooks,
     /// The truth.
     pub postgres: Postgres,
     /// The carrier.
@@ -86,6 +90,7 @@ impl Settings {
         let http = Http::read(reader.section("http"));
         let edge = Edge::read(reader.section("edge"));
         let worker = Worker::read(reader.section("worker"));
+        let webhooks = Webhooks::read(reader.section("webhooks"));
         let postgres = Postgres::read(reader.section("postgres"), mode);
         let redis = Redis::read(reader.section("redis"));
         let queue = Queue::read(reader.section("queue"));
@@ -96,7 +101,7 @@ impl Settings {
         let redacted = reader.shown();
         match (postgres, redis, secrets) {
             (Some(postgres), Some(redis), Some(secrets)) if reader.problems.is_empty() => {
-                Ok(Self { mode, http, edge, worker, postgres, redis, queue, limits, retention, secrets, log, redacted })
+                Ok(Self { mode, http, edge, worker, webhooks, postgres, redis, queue, limits, retention, secrets, log, redacted })
             }
             _ => Err(Problems(reader.problems)),
         }
