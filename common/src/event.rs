@@ -19,9 +19,19 @@ pub enum EventKind {
     Refunded,
     /// A dispute was opened or closed.
     Disputed,
+    /// Nothing: a partner wants to see whether webhooks arrive. About no order that there is, and sent to one endpoint only.
+    Test,
 }
 
 impl EventKind {
+    /// What an endpoint can ask for.
+    pub const SUBSCRIBABLE: [EventKind; 4] = [EventKind::Created, EventKind::Fulfilled, EventKind::Refunded, EventKind::Disputed];
+
+    /// The kind of this public name, if an endpoint can ask for it.
+    pub fn subscribable(name: &str) -> Option<Self> {
+        Self::SUBSCRIBABLE.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The event's public name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,12 +39,13 @@ impl EventKind {
             EventKind::Fulfilled => "order.fulfilled",
             EventKind::Refunded => "order.refunded",
             EventKind::Disputed => "order.disputed",
+            EventKind::Test => "webhook.test",
         }
     }
 }
 
-/// An event's body.
-#[derive(Debug, Clone, Serialize)]
+/// An event's body. It has an e-mail address in it, so that there is no `Debug`.
+#[derive(Clone, Serialize)]
 pub struct EventBody<'a> {
     /// The event's name, see [`EventKind::as_str`].
     pub event: &'static str,
@@ -76,6 +87,23 @@ impl<'a> EventBody<'a> {
             created_at,
             sequence,
             livemode: order.mode.is_live(),
+        }
+    }
+
+    /// What a partner is sent to try an endpoint: like a fulfilled order, which there is not.
+    pub fn of_test(order_id: &'a OrderId, live: bool, event_id: Uuid, created_at: &'a str) -> Self {
+        Self {
+            event: EventKind::Test.as_str(),
+            order_id,
+            external_reference: Some("webhook-test"),
+            status: OrderStatus::Fulfilled,
+            total_minor: Some(2_999),
+            currency: Some("GBP"),
+            customer_email: "customer@example.com",
+            event_id,
+            created_at,
+            sequence: 1,
+            livemode: live,
         }
     }
 

@@ -22,3 +22,4 @@ pub mod seal;
 pub mod secret;
 pub mod session;
 pub mod tax;
+pub mod webhook;

@@ -27,6 +27,8 @@ pub enum Purpose {
     Job,
     /// Workers' replies on their way to an edge.
     Reply,
+    /// What signs webhooks, in an endpoint's row.
+    WebhookSecret,
 }
 
 impl Purpose {
@@ -37,6 +39,7 @@ impl Purpose {
             Purpose::OrderRequest => "order request",
             Purpose::Job => "job",
             Purpose::Reply => "reply",
+            Purpose::WebhookSecret => "webhook secret",
         }
     }
 }

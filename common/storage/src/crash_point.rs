@@ -90,6 +90,13 @@ mod walked {
         "give_up.failed",
         "give_up.committing",
         "give_up.committed",
+        // Webhooks: a delivery is claimed, made and settled.
+        "deliver.claimed",
+        "deliver.answered",
+        "deliver.settling",
+        "deliver.settled",
+        "deliver.committing",
+        "deliver.committed",
         // An order is read, and revoked.
         "read.order_found",
         "revoke.begun",

@@ -19,11 +19,14 @@ pub mod rewrap;
 pub mod roles;
 pub mod stores;
 pub mod usage;
+pub mod webhook_attempts;
+pub mod webhook_deliveries;
+pub mod webhook_endpoints;
 
 use std::error::Error as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use config::PostgresTls;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts};
@@ -206,6 +209,11 @@ impl Pg {
 pub async fn snapshot_transaction(client: &mut Client) -> Result<Transaction<'_>, StorageError> {
     let builder = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).read_only(true);
     Ok(builder.start().await?)
+}
+
+/// Milliseconds since 1970; 0 for what is earlier.
+fn unix_ms(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// How the pool stands.

@@ -1,6 +1,6 @@
 //! Orders. Rows are inserted on (store, mode, reference), so that of any number of equal requests one makes the order and the rest find it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use common::event::EventKind;
 use common::ids::OrderId;
@@ -9,7 +9,7 @@ use common::mode::Mode;
 use common::order::{Failure, Order, OrderStatus};
 use tokio_postgres::{GenericClient, Row};
 
-use super::{Pg, StorageError, events};
+use super::{Pg, StorageError, events, unix_ms};
 use crate::crash_point::reach;
 
 /// The channel on which a worker says that an order which was `processing` no longer is; the payload is its id.
@@ -73,7 +73,8 @@ pub async fn write_down(pg: &Pg, order: &NewOrder, sealed_request: &[u8], create
         return Ok(false);
     }
     reach("write_down.inserted").await;
-    events::insert_of_fulfillment(&*tx, &[(EventKind::Created, order)], created_at).await?;
+    // What is due is found by the workers' poll: nobody hears of an order that was written down any sooner.
+    let _due = events::insert_of_fulfillment(&*tx, &[(EventKind::Created, order)], created_at).await?;
     reach("write_down.events_inserted").await;
     tx.execute("select pg_notify('order_processing', '')", &[]).await?;
     reach("write_down.notified").await;
@@ -99,7 +100,6 @@ fn read_id(text: &str) -> Result<OrderId, StorageError> {
 fn read(row: &Row) -> Result<Order, StorageError> {
     let id = read_id(row.get(0))?;
     let corrupt = |what: String| StorageError::Corrupt(format!("order {id}: {what}"));
-    let millis = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let failure = match (row.get::<_, Option<String>>(10), row.get::<_, Option<&str>>(11)) {
         (Some(code), detail) => {
             let shortages = serde_json::from_str(detail.unwrap_or("[]")).map_err(|error| corrupt(error.to_string()))?;
@@ -119,8 +119,8 @@ fn read(row: &Row) -> Result<Order, StorageError> {
         total_minor: row.get(8),
         customer_email: row.get(9),
         failure,
-        created_at_ms: millis(row.get(12)),
-        updated_at_ms: millis(row.get(13)),
+        created_at_ms: unix_ms(row.get(12)),
+        updated_at_ms: unix_ms(row.get(13)),
     })
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Never pruned: orders with their items, license keys and events (an id that was told to a caller always resolves, failed orders too);
 //! digests of license keys (a key that was sold ten years ago must not be sold again); stores, products and API keys, revoked and expired
-//! ones included (who could do what, and when).
+//! ones included (who could do what, and when); deliveries that are still to be made.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub struct Kind {
 }
 
 /// All that grows old.
-pub const KINDS: [Kind; 5] = [
+pub const KINDS: [Kind; 6] = [
     Kind {
         name: "changes",
         age: |retention| retention.changes,
@@ -59,6 +59,16 @@ pub const KINDS: [Kind; 5] = [
         sql: "delete from dead_letters where ctid = any(array(
                   select ctid from dead_letters where created_at < now() - make_interval(secs => $1)
                   order by created_at limit $2 for update skip locked))",
+    },
+    Kind {
+        name: "webhook_deliveries",
+        age: |retention| retention.webhook_deliveries,
+        // Settled ones only; each goes with what came of its attempts.
+        sql: "with old as materialized (
+                  select id from webhook_deliveries where status <> 'pending' and settled_at < now() - make_interval(secs => $1)
+                  order by settled_at limit $2 for update skip locked),
+              gone as (delete from webhook_attempts where delivery_id = any(array(select id from old)))
+              delete from webhook_deliveries where id = any(array(select id from old))",
     },
     Kind {
         name: "api_key_usage",

@@ -58,9 +58,12 @@ impl Rights {
 const NEW_ORDER: &str = "id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor, customer_email, \
                          status, sealed_request, next_attempt_at";
 
+const ENDPOINT_CHANGES: &str = "url, events, enabled, disabled_reason, failures, failing_since, replay, sealed_secret, \
+                                sealed_previous_secret, previous_secret_until, updated_at";
+
 /// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
 /// that are reached by their `ctid` ask for the right to read the whole table.
-pub const RIGHTS: [Rights; 16] = [
+pub const RIGHTS: [Rights; 19] = [
     Rights { table: "stores", edge: &[("select", "id, slug, name, licensing")], worker: &[] },
     Rights {
         table: "api_keys",
@@ -125,8 +128,39 @@ pub const RIGHTS: [Rights; 16] = [
     },
     Rights {
         table: "events",
-        edge: &[("insert", "id, store_id, live, order_id, sequence, kind, body")],
-        worker: &[("insert", "id, store_id, live, order_id, sequence, kind, body")],
+        edge: &[
+            ("select", "id, store_id, live, order_id, sequence, kind, body, created_at"),
+            ("insert", "id, store_id, live, order_id, sequence, kind, body"),
+        ],
+        worker: &[
+            ("select", "id, store_id, live, order_id, sequence, kind, body"),
+            ("insert", "id, store_id, live, order_id, sequence, kind, body"),
+        ],
+    },
+    // Partners manage their endpoints through edges, which seal the secrets and, to keep the one before when it is replaced, read it sealed.
+    Rights {
+        table: "webhook_endpoints",
+        edge: &[("select", ""), ("insert", "id, store_id, live, url, events, sealed_secret"), ("update", ENDPOINT_CHANGES), ("delete", "")],
+        worker: &[("select", ""), ("update", "failures, failing_since, enabled, disabled_reason, updated_at, replay")],
+    },
+    Rights {
+        table: "webhook_deliveries",
+        edge: &[
+            ("select", ""),
+            ("insert", "endpoint_id, event_id, order_id, sequence, waits, next_attempt_at"),
+            ("update", "status, waits, attempts_before, next_attempt_at, settled_at"),
+        ],
+        worker: &[
+            ("select", ""),
+            ("insert", "endpoint_id, event_id, order_id, sequence, waits, next_attempt_at"),
+            ("update", "status, waits, attempts, attempts_before, next_attempt_at, settled_at"),
+            ("delete", ""),
+        ],
+    },
+    Rights {
+        table: "webhook_attempts",
+        edge: &[("select", "")],
+        worker: &[("select", ""), ("insert", "delivery_id, attempt, started_at, duration_ms, status, error, answer"), ("delete", "")],
     },
     Rights { table: "changes", edge: &[("select", "id, kind, subject_id, created_at")], worker: &[("select", ""), ("delete", "")] },
     Rights {
