@@ -1,6 +1,8 @@
 //! Webhooks as partners see them: which secrets there are, how a delivery is signed, and when it is tried again. Who delivers, and
 //! where to, is decided elsewhere.
 
+pub mod ids;
+pub mod request;
 pub mod schedule;
 pub mod secret;
 
