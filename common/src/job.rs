@@ -60,3 +60,16 @@ pub struct Reply {
     /// What came of it.
     pub outcome: FulfillOutcome,
 }
+
+/// The name of the job that delivers webhooks: part of its queue's key, and a label.
+pub const DELIVER_WEBHOOK: &str = "deliver_webhook";
+
+/// The word that deliveries are due. A hint: the rows are the truth, and whoever hears nothing finds them a moment later. There is nothing
+/// in it to be sealed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliverJob {
+    /// See [`JOB_VERSION`].
+    pub v: u8,
+    /// Deliveries and the endpoints they go to.
+    pub due: Vec<(i64, Uuid)>,
+}

@@ -23,6 +23,16 @@ pub fn wait_after(attempts: u32, retry_after: Option<Duration>, chance: f64) -> 
     Some(retry_after.map_or(planned, |asked| asked.min(RETRY_AFTER_MAX).max(planned)))
 }
 
+/// What a `Retry-After` asks for: seconds, or a moment as HTTP writes it. `None` for what is neither, or past.
+pub fn retry_after(value: &str, now_unix_s: u64) -> Option<Duration> {
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than there are seconds is a long time, too.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp().as_second();
+    u64::try_from(at).ok()?.checked_sub(now_unix_s).map(Duration::from_secs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +50,16 @@ mod tests {
     fn chance_takes_or_gives_a_fifth() {
         let wait = |chance| wait_after(3, None, chance).unwrap().as_secs();
         assert_eq!([-1.0, 0.0, 0.5, 1.0, 2.0].map(wait), [240, 240, 300, 360, 360]);
+    }
+
+    #[test]
+    fn a_wish_is_seconds_or_a_moment() {
+        let now = 1_767_225_600; // 2026-01-01T00:00:00Z
+        let asked = |value| retry_after(value, now).map(|wait| wait.as_secs());
+        assert_eq!(["0", "120", "99999999999999999999"].map(asked), [Some(0), Some(120), Some(u64::MAX)]);
+        assert_eq!(asked("Thu, 01 Jan 2026 00:02:00 GMT"), Some(120));
+        let nothing = ["", "-1", "1.5", "soon", "Wed, 31 Dec 2025 23:59:59 GMT", "Thu, 01 Jan 1960 00:00:00 GMT", "1 2"];
+        assert_eq!(nothing.map(asked), [None; 7]);
     }
 
     #[test]

@@ -307,7 +307,7 @@ async fn claim_next(tx: &impl GenericClient, settled: &[(String, Uuid)], lease: 
     let sql = format!(
         "update webhook_deliveries d set waits = false,
              attempts = d.attempts + w.enabled::integer,
-             next_attempt_at = now() + make_interval(secs => case when w.enabled then $3 else 0 end)
+             next_attempt_at = now() + make_interval(secs => case when w.enabled then $3::float8 else 0 end)
          from unnest($1::text[], $2::uuid[]) settled (order_id, endpoint_id)
          cross join lateral (
              select id from webhook_deliveries p

@@ -14,6 +14,7 @@ mod replies;
 mod retention;
 mod roles;
 mod tls;
+mod webhooks;
 
 use std::time::Duration;
 

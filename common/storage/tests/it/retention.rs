@@ -72,12 +72,19 @@ async fn a_row_on_either_side(pg: &Pg) {
                  insert into dead_letters (id, queue, reason, sealed, created_at) values (gen_random_uuid(), 'q', '{past}', '', {});
                  insert into api_key_usage (key_id, minute, requests) select max(id), {}, 1 from api_keys;
                  insert into orders (id, store_id, live, external_reference, idempotency_key, fingerprint, status, customer_email, created_at)
-                 values ('order {past}', 1, true, 'reference {past}', 'key {past}', '', 'fulfilled', '', {});",
+                 values ('order {past}', 1, true, 'reference {past}', 'key {past}', '', 'fulfilled', '', {});
+                 insert into webhook_deliveries (endpoint_id, event_id, order_id, sequence, status, settled_at)
+                 values (gen_random_uuid(), gen_random_uuid(), '', 1, 'delivered', {5});
+                 insert into webhook_deliveries (endpoint_id, event_id, order_id, sequence, next_attempt_at)
+                 values (gen_random_uuid(), gen_random_uuid(), '', 1, {5});
+                 insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status)
+                 select id, 1, created_at, 1, 200 from webhook_deliveries on conflict do nothing;",
                 at("changes"),
                 at("edges"),
                 at("dead_letters"),
                 at("api_key_usage"),
                 at("idempotency_keys"),
+                at("webhook_deliveries"),
             ),
         )
         .await;
@@ -91,12 +98,22 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
     a_row_on_either_side(&pg).await;
     let settings = settings();
     let ages = KINDS.map(|kind| ((kind.age)(&settings).as_secs() / DAY.as_secs(), kind.name));
-    let expected = [(7, "changes"), (1, "edges"), (30, "idempotency_keys"), (90, "dead_letters"), (90, "api_key_usage")];
+    let expected =
+        [(7, "changes"), (1, "edges"), (30, "idempotency_keys"), (90, "dead_letters"), (30, "webhook_deliveries"), (90, "api_key_usage")];
     assert_eq!(ages, expected);
     for Kind { name, .. } in KINDS {
         assert_eq!((step(&pg, name, 100).await, step(&pg, name, 100).await), (1, 0), "{name}");
     }
-    for (table, left) in [("changes", 2), ("edges", 1), ("dead_letters", 1), ("api_key_usage", 1), ("orders", 2), ("api_keys", 1)] {
+    for (table, left) in [
+        ("changes", 2),
+        ("edges", 1),
+        ("dead_letters", 1),
+        ("api_key_usage", 1),
+        ("orders", 2),
+        ("api_keys", 1),
+        ("webhook_deliveries", 3),
+        ("webhook_attempts", 3),
+    ] {
         assert_eq!(number(&pg, &format!("select count(*) from {table}")).await, left, "{table}");
     }
     let young = "select count(*) from edges, dead_letters where edges.id = 'edge -60' and reason = '-60'";

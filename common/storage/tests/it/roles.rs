@@ -89,7 +89,7 @@ const FORBIDDEN_TO_BOTH: [&str; 21] = [
     "delete from license_digests",
 ];
 
-const FORBIDDEN_TO_EDGES: [&str; 23] = [
+const FORBIDDEN_TO_EDGES: [&str; 27] = [
     "delete from orders",
     "delete from events",
     "delete from api_keys",
@@ -99,7 +99,11 @@ const FORBIDDEN_TO_EDGES: [&str; 23] = [
     "select 1 from held_license_keys",
     "select 1 from license_digests",
     "select 1 from dead_letters",
-    "select body from events",
+    "delete from events",
+    "delete from webhook_deliveries",
+    "update webhook_deliveries set attempts = 0",
+    "update webhook_endpoints set store_id = 1",
+    "insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status) values (1, 1, now(), 1, 200)",
     "select sealed_request from orders",
     "select * from orders",
     "select name, hint from api_keys",
@@ -115,7 +119,7 @@ const FORBIDDEN_TO_EDGES: [&str; 23] = [
     "set role anonymouspay_worker",
 ];
 
-const FORBIDDEN_TO_WORKERS: [&str; 14] = [
+const FORBIDDEN_TO_WORKERS: [&str; 18] = [
     "select 1 from stores",
     "select 1 from prices",
     "select hash from api_keys",
@@ -129,6 +133,10 @@ const FORBIDDEN_TO_WORKERS: [&str; 14] = [
     "delete from order_keys",
     "update orders set customer_email = ''",
     "delete from events",
+    "update events set body = ''",
+    "update webhook_endpoints set url = ''",
+    "update webhook_endpoints set sealed_secret = ''",
+    "delete from webhook_endpoints",
     "set role anonymouspay_edge",
 ];
 
@@ -177,7 +185,7 @@ async fn an_owner_who_may_not_make_roles_goes_on_and_grants_them_when_they_are_t
     let (_, place) = server.url().split_once('@').map(|(login, place)| (login.to_owned(), place.to_owned())).unwrap();
     let url = format!("postgres://shop_owner:owner@{}/shop", place.split('/').next().unwrap());
     let owner = login(&url);
-    assert_eq!(migrations::run(&owner).await.unwrap().len(), 3);
+    assert_eq!(migrations::run(&owner).await.unwrap().len(), 4);
     assert_eq!(roles::absent(&owner).await.unwrap(), Role::ALL);
     // Everything works with the one login that there is.
     let (notices, _) = broadcast::channel(16);
