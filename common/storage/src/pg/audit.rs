@@ -25,7 +25,8 @@ const PAGE_ROWS: i32 = 1_000;
 /// How many rows there are in each table, in the order in which [`Audit::count`] reads them.
 const ROWS: &str = "select (select count(*) from stores), (select count(*) from order_items), (select count(*) from events),
                            (select count(*) from license_keys), (select count(*) from held_license_keys), (select count(*) from order_keys),
-                           (select count(*) from license_digests), (select count(*) from dead_letters), (select count(*) from edges)";
+                           (select count(*) from license_digests), (select count(*) from dead_letters), (select count(*) from edges),
+                           (select count(*) from webhook_deliveries)";
 
 /// What the system does while it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct Figures {
     pub dead_letters: u64,
     /// Edges that follow the change feed, or did until lately.
     pub edges: u64,
+    /// Deliveries of events to endpoints, settled or not.
+    pub webhook_deliveries: u64,
 }
 
 impl Figures {
@@ -179,6 +182,7 @@ impl Audit<'_> {
             oldest_processing_s: oldest_s.max(0.0) as u64,
             dead_letters: of(7),
             edges: of(8),
+            webhook_deliveries: of(9),
         })
     }
 

@@ -2,6 +2,7 @@
 //! one column, the violation in words. Indexes are not used: what a damaged one hides would stay hidden. So every query must be one that
 //! reads each table a fixed number of times (joins that can be hashed, no conditions with `or` between subqueries).
 
+use common::event::EventKind;
 use common::order::{Allocated, OrderStatus};
 
 use super::{Audit, Check, EXAMPLES_MAX, Figures, Moment, StorageError, count};
@@ -61,11 +62,13 @@ const UNIQUE_INDEXES: &str = "
     ('orders', 'id'), ('orders', 'store_id, live, external_reference'), ('orders', 'store_id, live, idempotency_key'),
     ('order_items', 'order_id, line'), ('order_keys', 'order_id, line, position'), ('order_keys', 'license_key_id'),
     ('license_keys', 'id'), ('held_license_keys', 'id'), ('license_digests', 'store_id, live, digest'),
-    ('events', 'id'), ('events', 'order_id, sequence')";
+    ('events', 'id'), ('events', 'order_id, sequence'), ('webhook_endpoints', 'id'), ('webhook_deliveries', 'id'),
+    ('webhook_attempts', 'delivery_id, attempt')";
 
 fn all(moment: Moment) -> Vec<TableCheck> {
     let mut checks = licenses();
     checks.extend(orders());
+    checks.extend(webhooks());
     checks.extend(bookkeeping());
     if moment == Moment::AtRest {
         checks.push(TableCheck {
@@ -231,17 +234,19 @@ fn orders() -> Vec<TableCheck> {
             name: "order_parts",
             statement: "Items and events belong to an order that exists, and sold license keys to an item that exists.",
             examined: |figures| figures.order_items + figures.license_keys_sold + figures.events,
-            violations: "select format('item %s of order %s has no order', i.line, left(i.order_id, 40))
+            violations: format!(
+                "select format('item %s of order %s has no order', i.line, left(i.order_id, 40))
                          from order_items i where not exists (select from orders o where o.id = i.order_id)
                          union all
                          select format('event %s of order %s has no order', e.id, left(e.order_id, 40))
-                         from events e where not exists (select from orders o where o.id = e.order_id)
+                         from events e where e.kind <> '{test}' and not exists (select from orders o where o.id = e.order_id)
                          union all
                          select format('license key %s is sold by item %s of order %s, which does not exist', k.license_key_id, k.line, left(k.order_id, 40))
                          from order_keys k left join order_items i on i.order_id = k.order_id and i.line = k.line
                                            left join orders o on o.id = k.order_id
-                         where i.order_id is null or o.id is null"
-                .into(),
+                         where i.order_id is null or o.id is null",
+                test = EventKind::Test.as_str()
+            ),
         },
         TableCheck {
             name: "order_stores",
@@ -267,6 +272,43 @@ fn shared(column: &str, what: &str) -> String {
     )
 }
 
+fn webhooks() -> Vec<TableCheck> {
+    vec![
+        TableCheck {
+            name: "delivery_events",
+            statement: "A delivery tells of an event that exists, to an endpoint of its store and mode as long as there is one, once.",
+            examined: |figures| figures.webhook_deliveries,
+            violations: "select format('delivery %s tells of event %s, which does not exist', d.id, d.event_id)
+                         from webhook_deliveries d where not exists (select from events e where e.id = d.event_id)
+                         union all
+                         select format('delivery %s of event %s goes to endpoint %s, which is of another store or mode', d.id, e.id, w.id)
+                         from webhook_deliveries d join events e on e.id = d.event_id join webhook_endpoints w on w.id = d.endpoint_id
+                         where (w.store_id, w.live) <> (e.store_id, e.live)
+                         union all
+                         select format('event %s has %s deliveries to endpoint %s', event_id, count(*), endpoint_id)
+                         from webhook_deliveries group by event_id, endpoint_id having count(*) > 1"
+                .into(),
+        },
+        TableCheck {
+            name: "delivery_attempts",
+            statement: "No more attempts are kept of a delivery than were begun, and what was delivered has one that a server took.",
+            examined: |figures| figures.webhook_deliveries,
+            violations: "with kept as (select delivery_id, max(attempt) as last, bool_or(status between 200 and 299) as taken
+                                       from webhook_attempts group by 1)
+                         select format('attempts of delivery %s are kept, which does not exist', kept.delivery_id)
+                         from kept where not exists (select from webhook_deliveries d where d.id = kept.delivery_id)
+                         union all
+                         select format('attempt %s of delivery %s is kept, and %s were begun', kept.last, d.id, d.attempts)
+                         from webhook_deliveries d join kept on kept.delivery_id = d.id where kept.last > d.attempts
+                         union all
+                         select format('delivery %s is delivered, and no attempt of it was taken', d.id)
+                         from webhook_deliveries d left join kept on kept.delivery_id = d.id
+                         where d.status = 'delivered' and not coalesce(kept.taken, false)"
+                .into(),
+        },
+    ]
+}
+
 fn bookkeeping() -> Vec<TableCheck> {
     vec![
         TableCheck {
@@ -286,13 +328,16 @@ fn bookkeeping() -> Vec<TableCheck> {
         TableCheck {
             name: "id_sequences",
             statement: "No row has an id that its sequence has yet to give out.",
-            examined: |_| 4,
+            examined: |_| 5,
             violations: "select format('%s has id %s, and its sequence stands at %s', name, highest, coalesce(given, 0))
                          from (select 'stores' as name, max(id) as highest, pg_sequence_last_value(pg_get_serial_sequence('stores', 'id')) as given from stores
                                union all
                                select 'api_keys', max(id), pg_sequence_last_value(pg_get_serial_sequence('api_keys', 'id')) from api_keys
                                union all
                                select 'products', max(id), pg_sequence_last_value(pg_get_serial_sequence('products', 'id')) from products
+                               union all
+                               select 'webhook_deliveries', max(id), pg_sequence_last_value(pg_get_serial_sequence('webhook_deliveries', 'id'))
+                               from webhook_deliveries
                                union all
                                select 'changes', max(id), pg_sequence_last_value(pg_get_serial_sequence('changes', 'id')) from changes) ids
                          where highest > coalesce(given, 0)"

@@ -231,14 +231,14 @@ async fn events_that_are_missing_or_tell_another_story() {
         ("update events set sequence = 3, body = replace(body, '\"sequence\":2', '\"sequence\":3') where order_id = $sold and sequence = 2", &["event_sequences"]),
         ("delete from events where order_id = $processing", &["event_sequences"]),
         ("delete from events where order_id = $sold and sequence = 2", &["fulfilled_events", "events_fit_orders"]),
-        ("delete from events where order_id = $sold and sequence = 1", &["event_sequences", "events_fit_orders"]),
+        ("delete from events where order_id = $sold and sequence = 1", &["event_sequences", "events_fit_orders", "delivery_events"]),
         (told_twice, &["events_fit_orders"]),
         (unreadable, &["event_bodies"]),
         ("update events set body = replace(body, 'ORD-', 'ORD-0') where order_id = $sold", &["event_bodies"]),
         ("update events set body = replace(body, '\"livemode\":true', '\"livemode\":false') where order_id = $sold", &["event_bodies"]),
         ("update events set body = replace(body, '@b.example', '@c.example') where order_id = $sold", &["event_bodies"]),
-        ("update events set id = gen_random_uuid() where order_id = $revoked and sequence = 1", &["event_bodies"]),
-        ("update events set store_id = store_id + 1 where order_id = $sold and sequence = 1", &["events_fit_orders"]),
+        ("update events set id = gen_random_uuid() where order_id = $revoked and sequence = 1", &["event_bodies", "delivery_events"]),
+        ("update events set store_id = store_id + 1 where order_id = $sold and sequence = 1", &["events_fit_orders", "delivery_events"]),
         (
             "update events set kind = 'order.lost', body = replace(body, 'order.created', 'order.lost') where order_id = $processing",
             &["events_fit_orders"],
@@ -277,6 +277,27 @@ async fn what_keeps_rows_apart_and_in_order() {
         ("alter sequence products_id_seq restart", &["id_sequences"]),
         ("update edges set applied_change_id = applied_change_id + 1", &["edges_behind_the_feed"]),
         ("alter sequence changes_id_seq restart", &["id_sequences", "edges_behind_the_feed"]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_that_do_not_fit() {
+    noticed(&[
+        ("update webhook_deliveries set event_id = gen_random_uuid() where id = 1", &["delivery_events"]),
+        ("update webhook_endpoints set live = false", &["delivery_events"]),
+        (
+            "update webhook_deliveries set event_id = (select event_id from webhook_deliveries where id = 1) where id = 2",
+            &["delivery_events"],
+        ),
+        (
+            "delete from webhook_deliveries where id = (select min(id) from webhook_deliveries where status = 'delivered')",
+            &["delivery_attempts"],
+        ),
+        ("update webhook_deliveries set attempts = 0 where status = 'delivered'", &["delivery_attempts"]),
+        ("update webhook_attempts set status = 500", &["delivery_attempts"]),
+        ("alter sequence webhook_deliveries_id_seq restart", &["id_sequences"]),
+        ("alter table webhook_attempts drop constraint webhook_attempts_pkey", &["unique_indexes"]),
     ])
     .await;
 }

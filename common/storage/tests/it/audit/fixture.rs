@@ -60,6 +60,12 @@ impl Platform {
         // The same license keys are other keys in another store.
         other.pooled(&this.pg, "POOL", &keys("POOL", Mode::Live, 2)).await.unwrap();
 
+        this.execute(
+            "insert into webhook_endpoints (id, store_id, live, url, events, sealed_secret)
+             select gen_random_uuid(), min(id), true, 'https://partner.example/', '{order.created}', '' from stores",
+        )
+        .await;
+
         let both = [("POOL", 2), ("MADE", 1)];
         this.sell(&this.order("twice", Some("key"), Mode::Live, &both)).await;
         this.sell(&this.order("twice", Some("key"), Mode::Test, &both)).await;
@@ -83,6 +89,15 @@ impl Platform {
         this.execute(
             "with held as (delete from license_keys where id = (select id from license_keys where live and product_id = 1 limit 1) returning *)
              insert into held_license_keys (id, product_id, live, sealed) select id, product_id, live, sealed from held",
+        )
+        .await;
+        this.execute(
+            "insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status)
+             select id, 1, now(), 5, 200 from webhook_deliveries where not waits;
+             update webhook_deliveries set status = 'delivered', settled_at = now(), attempts = 1 where not waits;
+             delete from webhook_attempts where delivery_id in (
+                 select d.id from webhook_deliveries d join orders o on o.id = d.order_id where o.status = 'processing');
+             delete from webhook_deliveries where order_id in (select id from orders where status = 'processing')",
         )
         .await;
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
