@@ -23,3 +23,4 @@ pub mod secret;
 pub mod session;
 pub mod tax;
 pub mod webhook;
+pub mod webhook_target;
