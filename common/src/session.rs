@@ -96,7 +96,9 @@ impl SessionSigner {
         let mac = self.keys.get(key_id).ok_or(TokenError::Signature)?;
         mac.begin().chain_update(signed.as_bytes()).verify_slice(&signature).map_err(|_| TokenError::Signature)?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
-        let claims: Claims = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
+        // As text: in members that a later version added and this one skips, any bytes would pass otherwise.
+        let payload = std::str::from_utf8(&payload).map_err(|_| TokenError::Malformed)?;
+        let claims: Claims = serde_json::from_str(payload).map_err(|_| TokenError::Malformed)?;
         if now_unix_s >= claims.expires_at_s { Err(TokenError::Expired) } else { Ok(claims) }
     }
 }
