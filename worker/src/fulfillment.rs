@@ -12,7 +12,7 @@ use common::job::NewOrder;
 use common::order::{Failure, OrderStatus};
 use common::seal::Sealer;
 use storage::crash_point::reach;
-use storage::pg::events;
+use storage::pg::events::{self, Due};
 use storage::pg::license_keys::Busy;
 use storage::pg::order_items::{self, Item};
 use storage::pg::orders::{self, ProcessingOrder};
@@ -21,6 +21,7 @@ use storage::{Pg, StorageError};
 use uuid::Uuid;
 
 use crate::allocation::{Allocator, Catalogue, Sale};
+use crate::webhooks::hints::Hints;
 
 /// How often a lone order is tried again when the stock looked short and then was not. Each time somebody else got ahead.
 const LONE_TRIES: u32 = 10;
@@ -35,6 +36,8 @@ pub struct Fulfillment {
     pub requests: Sealer,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Tells workers at once what is to be delivered; without it they find it by themselves, within the second.
+    pub hints: Option<Hints>,
     /// Starts of one order before it is given up.
     pub starts_max: i32,
 }
@@ -114,7 +117,7 @@ impl Fulfillment {
         }
         let sold: Vec<(&NewOrder, &Sale)> =
             orders.iter().zip(&sales).filter_map(|(order, sale)| sale.as_ref().map(|sale| (*order, sale))).collect();
-        self.record(&tx, &sold, true).await?;
+        let due = self.record(&tx, &sold, true).await?;
 
         let mut outcomes: Vec<Option<FulfillOutcome>> = wanted.iter().map(|_| None).collect();
         let others: Vec<usize> = (0..wanted.len()).filter(|index| !inserted.contains(index)).collect();
@@ -124,6 +127,7 @@ impl Fulfillment {
         reach("attempt.committing").await;
         tx.commit().await?;
         reach("attempt.committed").await;
+        self.tell(&due);
         for ((&index, order), sale) in inserted.iter().zip(orders).zip(sales) {
             let (order_id, status) = (order.order_id.clone(), OrderStatus::Fulfilled);
             outcomes[index] = sale.map(|sale| FulfillOutcome::Order { order_id, status, items: sale.sold, replayed: false });
@@ -149,10 +153,10 @@ impl Fulfillment {
         Ok(inserted.iter().filter_map(|id| by_id.get(id.as_str()).copied()).collect())
     }
 
-    /// Items, keys and events of orders that got everything. `made_now` says that the order itself is new, so that its first event is too.
-    async fn record(&self, tx: &Transaction<'_>, sold: &[(&NewOrder, &Sale)], made_now: bool) -> Result<(), StorageError> {
+    /// Items, keys and events of orders that got everything; returns what is to be delivered. `made_now` says that the order itself is new, so that its first event is too.
+    async fn record(&self, tx: &Transaction<'_>, sold: &[(&NewOrder, &Sale)], made_now: bool) -> Result<Vec<Due>, StorageError> {
         if sold.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let items: Vec<(&OrderId, &[Item])> = sold.iter().map(|(order, sale)| (&order.order_id, sale.items.as_slice())).collect();
         order_items::insert(&**tx, &items).await?;
@@ -165,9 +169,15 @@ impl Fulfillment {
             }
             happened.push((EventKind::Fulfilled, *order));
         }
-        events::insert_of_fulfillment(&**tx, &happened, &created_at).await?;
+        let due = events::insert_of_fulfillment(&**tx, &happened, &created_at).await?;
         reach("record.events_inserted").await;
-        Ok(())
+        Ok(due)
+    }
+
+    fn tell(&self, due: &[Due]) {
+        if let Some(hints) = &self.hints {
+            hints.send(due);
+        }
     }
 
     /// What the orders already are that stood in the way of `others`.
@@ -277,7 +287,7 @@ impl Fulfillment {
                 None => short.push(*order),
             }
         }
-        self.record(&tx, &sold, false).await?;
+        let due = self.record(&tx, &sold, false).await?;
         let fulfilled: Vec<OrderId> = sold.iter().map(|(order, _)| order.order_id.clone()).collect();
         orders::set_status(&*tx, &fulfilled, OrderStatus::Fulfilled).await?;
         reach("complete.status_set").await;
@@ -288,6 +298,7 @@ impl Fulfillment {
         reach("complete.committing").await;
         tx.commit().await?;
         reach("complete.committed").await;
+        self.tell(&due);
         Ok(short)
     }
 

@@ -25,6 +25,24 @@ ops::metrics! {
         pub orders_processing: IntGauge,
         /// Age in seconds of the oldest order in status processing.
         pub orders_processing_oldest_seconds: IntGauge,
+        /// Attempts to deliver a webhook, by outcome: delivered, refused (any other answer), gone, or why there was no answer.
+        pub webhook_attempts_total: IntCounterVec["outcome"],
+        /// Seconds that an attempt took, until the answer or until it was given up.
+        pub webhook_attempt_seconds: Histogram = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+        /// Seconds from an event's commit to the first attempt to deliver it.
+        pub webhook_wait_seconds: Histogram = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0],
+        /// Attempts of this worker that are under way.
+        pub webhook_in_flight: IntGauge,
+        /// Deliveries that this worker has claimed and that wait for their turn.
+        pub webhook_waiting: IntGauge,
+        /// Deliveries that are not settled, those kept for disabled endpoints included.
+        pub webhook_pending: IntGauge,
+        /// Deliveries that are kept for endpoints that are disabled.
+        pub webhook_kept: IntGauge,
+        /// Age in seconds of the oldest delivery that is not settled, to an endpoint that is enabled.
+        pub webhook_oldest_pending_seconds: IntGauge,
+        /// Endpoints that were disabled because they failed.
+        pub webhook_endpoints_disabled: IntGauge,
         /// Rows that were let go because of their age, by kind.
         pub pruned_rows_total: IntCounterVec["kind"],
         /// Unix time at which this worker last found that nothing old was left; 0 before.

@@ -9,6 +9,7 @@ use apalis::prelude::{Data, WorkerBuilder, WorkerBuilderExt};
 use common::clock::SystemClock;
 use common::license::LicenseDigester;
 use common::seal::{Purpose, Sealer};
+use common::webhook_target::Rules;
 use config::{LogFormat, Settings};
 use ops::admin::AdminServer;
 use ops::health::{Check, Health, Need};
@@ -30,16 +31,21 @@ use uuid::Uuid;
 
 use crate::allocation::Allocator;
 use crate::fulfillment::Fulfillment;
+use crate::jobs::deliver_webhook::DeliverWebhook;
 use crate::jobs::fulfill_order::FulfillOrder;
 use crate::jobs::prune::Pruner;
-use crate::jobs::{complete_orders, fulfill_order, observe};
+use crate::jobs::{complete_orders, deliver_webhook, fulfill_order, observe, poll_webhooks};
 use crate::metrics::WorkerMetrics;
+use crate::outgoing::{Outgoing, SystemResolver};
+use crate::webhooks::hints::Hints;
+use crate::webhooks::{self, Dispatcher};
 
 /// Notices that may wait for a slow task before it is told that it missed some.
 const NOTICES_MAX: usize = 1_024;
 
 const POSTGRES_CHECK: &str = "postgres";
 const QUEUE_CHECK: &str = "queue";
+const WEBHOOK_QUEUE_CHECK: &str = "webhook_queue";
 
 /// Runs a worker until the process is asked to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -51,7 +57,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
     // Known before anybody can ask: a process that has not said what it needs would seem ready.
-    for check in [POSTGRES_CHECK, QUEUE_CHECK] {
+    for check in [POSTGRES_CHECK, QUEUE_CHECK, WEBHOOK_QUEUE_CHECK] {
         health.check(check, Need::Required);
     }
     let admin = AdminServer::start(settings.worker.admin_listen, metrics.clone(), health.clone())?;
@@ -89,14 +95,26 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     let pg = Pg::new(&settings.postgres, "worker")?.with_role(Role::Worker);
     let client = redis::client(&settings.redis)?;
     let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
+    let webhook_queue = QueueName::new(&settings.queue.prefix, deliver_webhook::NAME);
     let fulfillment = Arc::new(Fulfillment {
         pg: pg.clone(),
         allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&settings.secrets.license_digest)),
         requests: sealer(Purpose::OrderRequest),
         clock: Arc::new(SystemClock::new()),
+        hints: Some(Hints::new(Producer::new(client.clone(), webhook_queue.clone()))),
         starts_max: i32::from(settings.worker.job_starts_max),
     });
     let queue = QueueName::new(&settings.queue.prefix, fulfill_order::NAME);
+    let rules = if settings.mode == config::Mode::Production { Rules::Production } else { Rules::Development };
+    let parts = webhooks::Parts {
+        pg: pg.clone(),
+        outgoing: Outgoing::new(&settings.webhooks, rules, Arc::new(SystemResolver::new()))?,
+        secrets: sealer(Purpose::WebhookSecret),
+        rules,
+        clock: Arc::new(SystemClock::new()),
+        metrics: worker_metrics.clone(),
+    };
+    let dispatcher = Dispatcher::new(parts, &settings.webhooks);
     let job = Arc::new(FulfillOrder {
         fulfillment: fulfillment.clone(),
         pg: pg.clone(),
@@ -118,7 +136,25 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         job,
         check: health.check(QUEUE_CHECK, Need::Required),
     };
-    work.spawn_supervised("fulfill_order", Backoff::default(), move |stop| reading.clone().run(stop));
+    work.spawn_supervised(fulfill_order::NAME, Backoff::default(), move |stop| reading.clone().run(stop));
+    let telling = Reading {
+        settings: settings.clone(),
+        queue: webhook_queue,
+        open: pg.health(),
+        job: Arc::new(DeliverWebhook { dispatcher: dispatcher.clone(), metrics: worker_metrics.clone() }),
+        check: health.check(WEBHOOK_QUEUE_CHECK, Need::Required),
+    };
+    work.spawn_supervised(deliver_webhook::NAME, Backoff::default(), move |stop| telling.clone().run(stop));
+    let (polled, polling, every) = (pg.clone(), dispatcher.clone(), settings.worker.sweep_interval);
+    work.spawn_supervised(poll_webhooks::NAME, Backoff::default(), move |stop| {
+        let poll = poll_webhooks::run(polled.clone(), polling.clone(), every, stop.clone());
+        once_up(polled.clone(), stop, poll)
+    });
+    let settling = dispatcher.clone();
+    work.spawn_supervised("settle_webhooks", Backoff::default(), move |stop| {
+        let dispatcher = settling.clone();
+        async move { dispatcher.settle(stop).await }
+    });
     let (sweep_pg, sweep_metrics, interval) = (pg.clone(), worker_metrics.clone(), settings.worker.sweep_interval);
     work.spawn_supervised("complete_orders", Backoff::default(), move |stop| {
         let (pg, fulfillment, metrics) = (sweep_pg.clone(), fulfillment.clone(), sweep_metrics.clone());
@@ -134,7 +170,7 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     work.spawn_supervised("prune", Backoff::default(), move |stop| once_up(pruner.pg.clone(), stop.clone(), pruner.clone().run(stop)));
     let producer = Producer::new(client, queue);
     watch.spawn_supervised("observe", Backoff::default(), move |stop| {
-        observe::run(pg.clone(), producer.clone(), worker_metrics.clone(), stop)
+        observe::run(pg.clone(), producer.clone(), dispatcher.clone(), worker_metrics.clone(), stop)
     });
     Ok(Running { work, watch })
 }
@@ -175,17 +211,46 @@ fn watch_postgres(tasks: &Tasks, pg: &Pg, notices: broadcast::Sender<Notice>, ch
     });
 }
 
+/// Work that comes through a queue.
+trait Job: Send + Sync + 'static {
+    /// Works on a batch and settles all of it.
+    fn run(self: Arc<Self>, batch: Batch, settler: Settler) -> impl Future<Output = ()> + Send;
+}
+
+impl Job for FulfillOrder {
+    fn run(self: Arc<Self>, batch: Batch, settler: Settler) -> impl Future<Output = ()> + Send {
+        self.run(batch, settler)
+    }
+}
+
+impl Job for DeliverWebhook {
+    fn run(self: Arc<Self>, batch: Batch, settler: Settler) -> impl Future<Output = ()> + Send {
+        self.run(batch, settler)
+    }
+}
+
 /// Reads one queue through apalis.
-#[derive(Clone)]
-struct Reading {
+struct Reading<J> {
     settings: Settings,
     queue: QueueName,
     open: watch::Receiver<bool>,
-    job: Arc<FulfillOrder>,
+    job: Arc<J>,
     check: Check,
 }
 
-impl Reading {
+impl<J> Clone for Reading<J> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            queue: self.queue.clone(),
+            open: self.open.clone(),
+            job: self.job.clone(),
+            check: self.check.clone(),
+        }
+    }
+}
+
+impl<J: Job> Reading<J> {
     async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let worker = &self.settings.worker;
         let settings = ReaderSettings {
@@ -202,7 +267,7 @@ impl Reading {
             .backend(backend)
             .concurrency(worker.batches_in_flight)
             .data(Work { job: self.job, settler })
-            .build(work)
+            .build(work::<J>)
             .run()
             .await;
         // The reader sees the end of its channel, and everything handed out is being settled.
@@ -212,17 +277,22 @@ impl Reading {
     }
 }
 
-#[derive(Clone)]
-struct Work {
-    job: Arc<FulfillOrder>,
+struct Work<J> {
+    job: Arc<J>,
     settler: Settler,
 }
 
+impl<J> Clone for Work<J> {
+    fn clone(&self) -> Self {
+        Self { job: self.job.clone(), settler: self.settler.clone() }
+    }
+}
+
 /// What apalis calls for every batch. In a task of its own, so that batches use all threads.
-async fn work(batch: Batch, work: Data<Work>) {
+async fn work<J: Job>(batch: Batch, work: Data<Work<J>>) {
     let Work { job, settler } = (*work).clone();
     let ids: Vec<String> = batch.iter().map(|entry| entry.id.clone()).collect();
-    if let Err(panicked) = tokio::spawn(job.run(batch, settler.clone())).await {
+    if let Err(panicked) = tokio::spawn(Job::run(job, batch, settler.clone())).await {
         // What was promised is in the database; the rest were questions, and their askers help themselves.
         tracing::error!(%panicked, jobs = ids.len(), "a batch was abandoned");
         ids.into_iter().for_each(|id| settler.settle(id));

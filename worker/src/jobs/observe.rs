@@ -3,17 +3,28 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use storage::pg::orders;
+use storage::pg::{orders, webhook_deliveries, webhook_endpoints};
 use storage::queue::Producer;
 use storage::{Pg, StorageError};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::WorkerMetrics;
+use crate::webhooks::Dispatcher;
 
 const EVERY: Duration = Duration::from_secs(2);
 
+/// What is not settled of the webhooks is counted row by row, and so less often: every so many looks.
+const WEBHOOKS_EVERY: u32 = 5;
+
 /// Looks until `stop`.
-pub async fn run(pg: Pg, queue: Producer, metrics: WorkerMetrics, stop: CancellationToken) -> Result<(), Infallible> {
+pub async fn run(
+    pg: Pg,
+    queue: Producer,
+    dispatcher: Dispatcher,
+    metrics: WorkerMetrics,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    let mut looks: u32 = 0;
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
         let pool = pg.pool_status();
         metrics.postgres_connections.set(pool.size as i64);
@@ -30,6 +41,25 @@ pub async fn run(pg: Pg, queue: Producer, metrics: WorkerMetrics, stop: Cancella
             }
             Err(error) => tracing::debug!(%error, "looking at the backlog"),
         }
+        let (in_flight, waiting) = dispatcher.load();
+        metrics.webhook_in_flight.set(in_flight as i64);
+        metrics.webhook_waiting.set(waiting as i64);
+        if looks.is_multiple_of(WEBHOOKS_EVERY)
+            && let Err(error) = look_at_webhooks(&pg, &metrics).await
+        {
+            tracing::debug!(%error, "looking at the webhooks");
+        }
+        looks = looks.wrapping_add(1);
     }
+    Ok(())
+}
+
+async fn look_at_webhooks(pg: &Pg, metrics: &WorkerMetrics) -> Result<(), StorageError> {
+    let client = pg.client().await?;
+    let backlog = webhook_deliveries::backlog(&**client).await?;
+    metrics.webhook_pending.set(backlog.pending);
+    metrics.webhook_kept.set(backlog.kept);
+    metrics.webhook_oldest_pending_seconds.set(backlog.oldest_s as i64);
+    metrics.webhook_endpoints_disabled.set(webhook_endpoints::failed(&**client).await?);
     Ok(())
 }
