@@ -11,9 +11,9 @@ use crate::edge::Knobs;
 use crate::error::{ApiError, Code};
 use crate::router::Route;
 
-/// The body of a POST as a whole. Other methods' bodies are not looked at.
+/// The body of a POST or a PATCH as a whole. Other methods' bodies are not looked at.
 pub async fn read(knobs: &Knobs, route: &Route, headers: &HeaderMap, incoming: Incoming) -> Result<Bytes, ApiError> {
-    if route.method != Method::POST {
+    if !matches!(route.method, Method::POST | Method::PATCH) {
         return Ok(Bytes::new());
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::clock::Clock;
 use common::seal::Sealer;
 use common::session::SessionSigner;
+use common::webhook_target::Rules;
 use ipnet::IpNet;
 use storage::Pg;
 
@@ -31,6 +32,8 @@ pub struct Edge {
     pub pg: Pg,
     /// Opens license keys.
     pub licenses: Sealer,
+    /// Seals what signs webhooks.
+    pub webhook_secrets: Sealer,
     /// Answers of the subdivisions endpoint.
     pub subdivisions: SubdivisionBodies,
     /// Tax rates.
@@ -48,6 +51,8 @@ pub struct Knobs {
     pub public_base_url: String,
     /// Whether return URLs must be https.
     pub https_only: bool,
+    /// Which URLs may be webhook endpoints.
+    pub webhook_rules: Rules,
     /// The most bytes of a body.
     pub body_max_bytes: usize,
     /// How long a body may take to arrive.

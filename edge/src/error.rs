@@ -3,7 +3,6 @@
 
 use common::cart::Sku;
 use common::fulfill::Shortage;
-use common::ids::OrderId;
 use common::json::{FieldError, FieldErrors};
 use common::order::OrderStatus;
 use http::StatusCode;
@@ -12,6 +11,9 @@ use serde::Serialize;
 use storage::StorageError;
 
 use crate::answer::Answer;
+
+/// Characters of an id that is told back: more than any good one has.
+const ID_SHOWN_MAX: usize = 44;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $status:ident, $code:literal, $title:literal, $advice:literal;)+) => {
@@ -80,6 +82,12 @@ codes! {
     /// No such order.
     OrderNotFound = NOT_FOUND, "order_not_found", "The order does not exist",
         "Check the order id, and that the key has the mode, live or test, in which the order was made.";
+    /// No such endpoint.
+    WebhookNotFound = NOT_FOUND, "webhook_not_found", "The webhook endpoint does not exist",
+        "Check the endpoint's id, and that the key has the mode, live or test, in which the endpoint was made.";
+    /// No such delivery.
+    DeliveryNotFound = NOT_FOUND, "delivery_not_found", "The delivery does not exist",
+        "Check the delivery's id against the list of the endpoint's deliveries. Deliveries are forgotten some time after they are settled.";
     /// No such country.
     CountryNotFound = NOT_FOUND, "country_not_found", "The country does not exist",
         "Use an ISO 3166-1 alpha-2 code such as US.";
@@ -104,6 +112,9 @@ codes! {
     /// Nothing to revoke.
     OrderNotRevocable = CONFLICT, "order_not_revocable", "The order cannot be revoked",
         "Only orders whose license keys are with the customer can be revoked.";
+    /// No room for another endpoint.
+    WebhookLimitReached = CONFLICT, "webhook_limit_reached", "The store has as many webhook endpoints as it may have",
+        "A store may have five in each mode, live and test. Remove one, or change one instead.";
     /// Too much.
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
         "A body may have 64 KiB.";
@@ -168,8 +179,25 @@ impl ApiError {
 
     /// An order that is not there, or not in this store and mode.
     pub fn order_not_found(id: &str) -> Self {
-        let id: String = id.chars().filter(|c| c.is_ascii_graphic()).take(OrderId::LEN * 2).collect();
-        Self::new(Code::OrderNotFound, format!("The store has no order {id} in this mode."))
+        Self::new(Code::OrderNotFound, format!("The store has no order {} in this mode.", shown(id)))
+    }
+
+    /// A webhook endpoint that is not there, or not in this store and mode.
+    pub fn webhook_not_found(id: &str) -> Self {
+        Self::new(Code::WebhookNotFound, format!("The store has no webhook endpoint {} in this mode.", shown(id)))
+    }
+
+    /// A delivery that is not there, or not of this endpoint.
+    pub fn delivery_not_found(id: &str) -> Self {
+        Self::new(Code::DeliveryNotFound, format!("The webhook endpoint has no delivery {}.", shown(id)))
+    }
+
+    /// The same; where it is not known whether the request had an effect, this sentence says what to do about it.
+    pub fn or_unknown(self, detail: &str) -> Self {
+        match self.code {
+            Code::Unavailable | Code::Internal => Self { detail: detail.to_owned(), ..self },
+            _ => self,
+        }
     }
 
     /// Too few license keys.
@@ -224,6 +252,11 @@ impl ApiError {
         }
         answer
     }
+}
+
+/// An id as a caller wrote it, as far as it may be told back.
+fn shown(id: &str) -> String {
+    id.chars().filter(|c| c.is_ascii_graphic()).take(ID_SHOWN_MAX).collect()
 }
 
 #[derive(Serialize)]

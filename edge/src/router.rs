@@ -20,6 +20,28 @@ pub enum Endpoint {
     GetOrder,
     /// `api/orders.rs`
     RevokeOrder,
+    /// `api/webhooks.rs`
+    ListWebhooks,
+    /// `api/webhooks.rs`
+    CreateWebhook,
+    /// `api/webhooks.rs`
+    GetWebhook,
+    /// `api/webhooks.rs`
+    ChangeWebhook,
+    /// `api/webhooks.rs`
+    DeleteWebhook,
+    /// `api/webhooks.rs`
+    RotateWebhookSecret,
+    /// `api/webhooks/deliveries.rs`
+    TestWebhook,
+    /// `api/webhooks/deliveries.rs`
+    ResendDeliveries,
+    /// `api/webhooks/deliveries.rs`
+    ListDeliveries,
+    /// `api/webhooks/deliveries.rs`
+    GetDelivery,
+    /// `api/webhooks/deliveries.rs`
+    ResendDelivery,
     /// `api/subdivisions.rs`
     Subdivisions,
     /// `api/tax_rates.rs`
@@ -55,14 +77,44 @@ const fn route(name: &'static str, method: Method, path: &'static str, access: A
 const CHECKOUT: Access = Access::Key(Scope::Checkout, QuotaName::Checkout);
 const LICENSING: Access = Access::Key(Scope::Licensing, QuotaName::Licensing);
 const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
+const WEBHOOKS: Access = Access::Key(Scope::Webhooks, QuotaName::Api);
 
 /// Every route there is.
-pub static ROUTES: [Route; 9] = [
+pub static ROUTES: [Route; 20] = [
     route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
     route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
     route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
     route("get_order", Method::GET, "/api/v1/stores/{slug}/orders/{order_id}", ORDERS, Endpoint::GetOrder),
     route("revoke_order", Method::POST, "/api/v1/stores/{slug}/orders/{order_id}/revoke", ORDERS, Endpoint::RevokeOrder),
+    route("list_webhooks", Method::GET, "/api/v1/stores/{slug}/webhooks", WEBHOOKS, Endpoint::ListWebhooks),
+    route("create_webhook", Method::POST, "/api/v1/stores/{slug}/webhooks", WEBHOOKS, Endpoint::CreateWebhook),
+    route("get_webhook", Method::GET, "/api/v1/stores/{slug}/webhooks/{webhook_id}", WEBHOOKS, Endpoint::GetWebhook),
+    route("change_webhook", Method::PATCH, "/api/v1/stores/{slug}/webhooks/{webhook_id}", WEBHOOKS, Endpoint::ChangeWebhook),
+    route("delete_webhook", Method::DELETE, "/api/v1/stores/{slug}/webhooks/{webhook_id}", WEBHOOKS, Endpoint::DeleteWebhook),
+    route(
+        "rotate_webhook_secret",
+        Method::POST,
+        "/api/v1/stores/{slug}/webhooks/{webhook_id}/rotate-secret",
+        WEBHOOKS,
+        Endpoint::RotateWebhookSecret,
+    ),
+    route("test_webhook", Method::POST, "/api/v1/stores/{slug}/webhooks/{webhook_id}/test", WEBHOOKS, Endpoint::TestWebhook),
+    route("resend_deliveries", Method::POST, "/api/v1/stores/{slug}/webhooks/{webhook_id}/resend", WEBHOOKS, Endpoint::ResendDeliveries),
+    route("list_deliveries", Method::GET, "/api/v1/stores/{slug}/webhooks/{webhook_id}/deliveries", WEBHOOKS, Endpoint::ListDeliveries),
+    route(
+        "get_delivery",
+        Method::GET,
+        "/api/v1/stores/{slug}/webhooks/{webhook_id}/deliveries/{delivery_id}",
+        WEBHOOKS,
+        Endpoint::GetDelivery,
+    ),
+    route(
+        "resend_delivery",
+        Method::POST,
+        "/api/v1/stores/{slug}/webhooks/{webhook_id}/deliveries/{delivery_id}/resend",
+        WEBHOOKS,
+        Endpoint::ResendDelivery,
+    ),
     route("subdivisions", Method::GET, "/api/v1/geo/subdivisions", Access::Address(QuotaName::Geo), Endpoint::Subdivisions),
     route("tax_rates", Method::GET, "/api/v1/tax/rates", Access::Address(QuotaName::Tax), Endpoint::TaxRates),
     route("openapi", Method::GET, "/api/v1/openapi.json", Access::Address(QuotaName::Anonymous), Endpoint::OpenApi),
@@ -74,8 +126,10 @@ pub static ROUTES: [Route; 9] = [
 pub struct Params<'p> {
     /// `{slug}`
     pub slug: &'p str,
-    /// `{order_id}` or `{code}`
+    /// `{order_id}`, `{webhook_id}` or `{code}`
     pub id: &'p str,
+    /// `{delivery_id}`
+    pub delivery_id: &'p str,
 }
 
 /// Where a request leads.
@@ -117,9 +171,15 @@ impl Router {
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         match matched.value.iter().find(|route| route.method == wanted) {
             Some(route) => {
-                let get = |name| matched.params.get(name).unwrap_or_default();
-                let id = if get("order_id").is_empty() { get("code") } else { get("order_id") };
-                Found::Route(route, Params { slug: get("slug"), id })
+                let mut params = Params::default();
+                for (name, value) in matched.params.iter() {
+                    match name {
+                        "slug" => params.slug = value,
+                        "delivery_id" => params.delivery_id = value,
+                        _ => params.id = value,
+                    }
+                }
+                Found::Route(route, params)
             }
             None => Found::OtherMethods(matched.value),
         }
@@ -136,7 +196,8 @@ impl Default for Router {
 pub fn allow(routes: &[&Route]) -> String {
     let mut methods: Vec<&str> = Vec::new();
     for route in routes {
-        methods.extend(if route.method == Method::GET { &["GET", "HEAD"][..] } else { &["POST"][..] });
+        methods.push(route.method.as_str());
+        methods.extend((route.method == Method::GET).then_some("HEAD"));
     }
     methods.push("OPTIONS");
     methods.join(", ")
@@ -156,7 +217,7 @@ mod tests {
     #[test]
     fn every_route_is_found_with_and_without_its_slash() {
         for route in &ROUTES {
-            let path = route.path.replace("{slug}", "my-store").replace("{order_id}", "ORD-1").replace("{code}", "x");
+            let path = route.path.replace("{slug}", "my-store").replace(['{', '}'], "");
             for path in [path.clone(), format!("{path}/")] {
                 assert_eq!(found(route.method.clone(), &path).map(|found| found.0), Some(route.name), "{path}");
             }
@@ -168,8 +229,14 @@ mod tests {
     fn parameters_methods_and_nothing() {
         let order = found(Method::HEAD, "/api/v1/stores/s-1/orders/ORD-9/");
         assert_eq!(order, Some(("get_order", "s-1".into(), "ORD-9".into())));
-        let Found::OtherMethods(routes) = Router::new().find(&Method::DELETE, "/api/v1/stores/s/orders/") else { panic!("405") };
-        assert_eq!(allow(routes), "GET, HEAD, OPTIONS");
+        let router = Router::new();
+        let Found::Route(route, params) = router.find(&Method::GET, "/api/v1/stores/s/webhooks/wh_1/deliveries/whd_2/") else { panic!() };
+        assert_eq!((route.name, params), ("get_delivery", Params { slug: "s", id: "wh_1", delivery_id: "whd_2" }));
+        for (path, methods) in [("orders", "GET, HEAD, OPTIONS"), ("webhooks/wh_1", "GET, HEAD, PATCH, DELETE, OPTIONS")] {
+            let path = format!("/api/v1/stores/s/{path}/");
+            let Found::OtherMethods(routes) = router.find(&Method::PUT, &path) else { panic!("405") };
+            assert_eq!(allow(routes), methods);
+        }
         for path in ["/", "", "/api", "/api/v1/stores/s", "/api/v1/stores//orders", "/api/v2/geo/subdivisions", "/API/v1/openapi.json"] {
             assert_eq!(found(Method::GET, path), None, "{path}");
         }

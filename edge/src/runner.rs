@@ -14,6 +14,7 @@ use common::job::FULFILL_ORDER;
 use common::seal::{Purpose, Sealer};
 use common::session::SessionSigner;
 use common::tax::TaxTable;
+use common::webhook_target::Rules;
 use config::{LogFormat, Mode, Settings};
 use ops::admin::AdminServer;
 use ops::health::{Check, Health, Need};
@@ -175,6 +176,7 @@ pub async fn start_on(
         fulfillment,
         pg: pg.clone(),
         licenses: sealer(Purpose::License),
+        webhook_secrets: sealer(Purpose::WebhookSecret),
         subdivisions: SubdivisionBodies::new(&subdivisions)?,
         taxes: TaxTable::load(subdivisions)?,
         metrics: edge_metrics.clone(),
@@ -255,6 +257,7 @@ fn knobs(settings: &Settings) -> Knobs {
     Knobs {
         public_base_url: settings.http.public_base_url.clone(),
         https_only: settings.mode == Mode::Production,
+        webhook_rules: if settings.mode == Mode::Production { Rules::Production } else { Rules::Development },
         body_max_bytes: settings.edge.body_max_bytes,
         body_timeout: settings.edge.body_timeout,
         uri_max_bytes: settings.edge.uri_max_bytes,

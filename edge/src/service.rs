@@ -19,7 +19,8 @@ use uuid::Uuid;
 use uuid::fmt::Simple as SimpleUuid;
 
 use crate::answer::Answer;
-use crate::api::{checkout_session, fulfill, openapi, orders, subdivisions, tax_rates};
+use crate::api::webhooks::deliveries;
+use crate::api::{checkout_session, fulfill, openapi, orders, subdivisions, tax_rates, webhooks};
 use crate::body;
 use crate::client_address::{self, ClientAddress};
 use crate::edge::{Edge, Knobs};
@@ -115,6 +116,17 @@ async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<
         (Endpoint::ListOrders, Some(caller)) => Box::pin(orders::list(edge, caller, &call)).await,
         (Endpoint::GetOrder, Some(caller)) => Box::pin(orders::get(edge, caller, &call)).await,
         (Endpoint::RevokeOrder, Some(caller)) => Box::pin(orders::revoke(edge, caller, &call)).await,
+        (Endpoint::ListWebhooks, Some(caller)) => Box::pin(webhooks::list(edge, caller)).await,
+        (Endpoint::CreateWebhook, Some(caller)) => Box::pin(webhooks::create(edge, caller, &call)).await,
+        (Endpoint::GetWebhook, Some(caller)) => Box::pin(webhooks::get(edge, caller, &call)).await,
+        (Endpoint::ChangeWebhook, Some(caller)) => Box::pin(webhooks::change(edge, caller, &call)).await,
+        (Endpoint::DeleteWebhook, Some(caller)) => Box::pin(webhooks::delete(edge, caller, &call)).await,
+        (Endpoint::RotateWebhookSecret, Some(caller)) => Box::pin(webhooks::rotate(edge, caller, &call)).await,
+        (Endpoint::TestWebhook, Some(caller)) => Box::pin(deliveries::test(edge, caller, &call)).await,
+        (Endpoint::ResendDeliveries, Some(caller)) => Box::pin(deliveries::resend_between(edge, caller, &call)).await,
+        (Endpoint::ListDeliveries, Some(caller)) => Box::pin(deliveries::list(edge, caller, &call)).await,
+        (Endpoint::GetDelivery, Some(caller)) => Box::pin(deliveries::get(edge, caller, &call)).await,
+        (Endpoint::ResendDelivery, Some(caller)) => Box::pin(deliveries::resend(edge, caller, &call)).await,
         (Endpoint::Subdivisions, _) => subdivisions::list(edge, &call),
         (Endpoint::TaxRates, _) => tax_rates::list(edge, &call),
         (Endpoint::OpenApi, _) => Ok(openapi::document()),
@@ -268,6 +280,8 @@ fn method_label(method: &Method) -> &'static str {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
         Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }

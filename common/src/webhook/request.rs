@@ -7,11 +7,12 @@ use super::ids::DeliveryId;
 use super::secret::WebhookSecret;
 use crate::event::EventKind;
 use crate::json::{self, FieldErrors, Json, Members};
+use crate::webhook_target::{Rules, Target};
 
 /// A new endpoint.
 pub struct CreateRequest {
-    /// Where it is, checked and normalized.
-    pub url: String,
+    /// Where it is.
+    pub url: Target,
     /// Public names of the events it asks for, each once; none means all.
     pub events: Vec<String>,
     /// The partner's own secret, unless one is to be made.
@@ -20,8 +21,8 @@ pub struct CreateRequest {
 
 /// What is to be different about an endpoint.
 pub struct ChangeRequest {
-    /// Where it is, checked and normalized.
-    pub url: Option<String>,
+    /// Where it is.
+    pub url: Option<Target>,
     /// Public names of the events it asks for, each once; none means all.
     pub events: Option<Vec<String>>,
     /// Whether it is sent anything.
@@ -49,10 +50,10 @@ pub struct ResendRequest {
 }
 
 impl CreateRequest {
-    /// Reads a body. `https_only` is what production demands of URLs.
-    pub fn parse(body: &[u8], https_only: bool) -> Result<Self, FieldErrors> {
+    /// Reads a body.
+    pub fn parse(body: &[u8], rules: Rules) -> Result<Self, FieldErrors> {
         let (mut members, mut errors) = members(body)?;
-        let url = members.require("", "url", &mut errors).and_then(|value| read_url(value, https_only, &mut errors));
+        let url = members.require("", "url", &mut errors).and_then(|value| read_url(value, rules, &mut errors));
         let events = members.take("events").and_then(|value| read_events(value, &mut errors));
         let secret = members.take("secret").and_then(|value| read_secret(value, &mut errors));
         members.finish("", &mut errors);
@@ -61,10 +62,10 @@ impl CreateRequest {
 }
 
 impl ChangeRequest {
-    /// Reads a body. `https_only` is what production demands of URLs.
-    pub fn parse(body: &[u8], https_only: bool) -> Result<Self, FieldErrors> {
+    /// Reads a body.
+    pub fn parse(body: &[u8], rules: Rules) -> Result<Self, FieldErrors> {
         let (mut members, mut errors) = members(body)?;
-        let url = members.take("url").and_then(|value| read_url(value, https_only, &mut errors));
+        let url = members.take("url").and_then(|value| read_url(value, rules, &mut errors));
         let events = members.take("events").and_then(|value| read_events(value, &mut errors));
         let enabled = members.take("enabled").and_then(|value| read_bool("enabled", value, &mut errors));
         members.finish("", &mut errors);
@@ -90,8 +91,7 @@ impl ResendRequest {
     /// Reads a body.
     pub fn parse(body: &[u8]) -> Result<Self, FieldErrors> {
         let (mut members, mut errors) = members(body)?;
-        let mut time =
-            |name, errors: &mut FieldErrors| members.require("", name, errors).and_then(|value| read_time(name, value, errors));
+        let mut time = |name, errors: &mut FieldErrors| members.require("", name, errors).and_then(|value| read_time(name, value, errors));
         let from = time("from", &mut errors);
         let to = time("to", &mut errors);
         let all = members.take("all").and_then(|value| read_bool("all", value, &mut errors));
@@ -115,18 +115,9 @@ fn members(body: &[u8]) -> Result<(Members<'_>, FieldErrors), FieldErrors> {
     if errors.as_slice().is_empty() { Ok((members, errors)) } else { Err(errors) }
 }
 
-fn read_url(value: Json<'_>, https_only: bool, errors: &mut FieldErrors) -> Option<String> {
+fn read_url(value: Json<'_>, rules: Rules, errors: &mut FieldErrors) -> Option<Target> {
     let text = value.into_string("url", errors)?;
-    check_url(&text, https_only).map_err(|message| errors.add("url", message)).ok()
-}
-
-fn check_url(text: &str, https_only: bool) -> Result<String, String> {
-    let url = url::Url::parse(text).map_err(|_| "must be an absolute URL".to_owned())?;
-    match url.scheme() {
-        "https" => Ok(url.into()),
-        "http" if !https_only => Ok(url.into()),
-        _ => Err("must begin with https://".to_owned()),
-    }
+    Target::parse(&text, rules).map_err(|error| errors.add("url", error.to_string())).ok()
 }
 
 fn read_events(value: Json<'_>, errors: &mut FieldErrors) -> Option<Vec<String>> {
@@ -197,15 +188,18 @@ mod tests {
 
     #[test]
     fn reads_what_is_documented() {
-        let made = CreateRequest::parse(br#"{"url":"https://shop.example/hooks"}"#, true).ok().unwrap();
+        let made = CreateRequest::parse(br#"{"url":"https://shop.example/hooks"}"#, Rules::Production).ok().unwrap();
         assert_eq!((made.url.as_str(), made.events.len(), made.secret.is_none()), ("https://shop.example/hooks", 0, true));
         let body = br#"{"url":"https://shop.example/","events":["order.refunded","order.created"],"secret":"sixteen-letters!"}"#;
-        let made = CreateRequest::parse(body, true).ok().unwrap();
-        assert_eq!((made.events, made.secret.unwrap().expose()), (vec!["order.refunded".into(), "order.created".into()], "sixteen-letters!"));
+        let made = CreateRequest::parse(body, Rules::Production).ok().unwrap();
+        assert_eq!(
+            (made.events, made.secret.unwrap().expose()),
+            (vec!["order.refunded".into(), "order.created".into()], "sixteen-letters!")
+        );
 
-        let change = ChangeRequest::parse(br#"{"enabled":false,"events":[],"url":null}"#, true).ok().unwrap();
-        assert_eq!((change.url, change.events, change.enabled), (None, Some(Vec::new()), Some(false)));
-        assert!(ChangeRequest::parse(b"{}", true).is_ok_and(|change| change.enabled.is_none() && change.events.is_none()));
+        let change = ChangeRequest::parse(br#"{"enabled":false,"events":[],"url":null}"#, Rules::Production).ok().unwrap();
+        assert_eq!((change.url.is_none(), change.events, change.enabled), (true, Some(Vec::new()), Some(false)));
+        assert!(ChangeRequest::parse(b"{}", Rules::Production).is_ok_and(|change| change.enabled.is_none() && change.events.is_none()));
 
         for nothing in [&b""[..], b"{}", br#"{"secret":null,"revoke_previous":false}"#] {
             assert!(RotateRequest::parse(nothing).is_ok_and(|rotate| rotate.secret.is_none() && !rotate.revoke_previous));
@@ -221,23 +215,23 @@ mod tests {
     #[test]
     fn says_everything_that_is_wrong_at_once() {
         let body = br#"{"events":["order.created","order.paid",7,"order.created"],"secret":"short","x":1}"#;
-        assert_eq!(fields(CreateRequest::parse(body, true)), ["url", "events[1]", "events[2]", "events[3]", "secret", "x"]);
+        assert_eq!(fields(CreateRequest::parse(body, Rules::Production)), ["url", "events[1]", "events[2]", "events[3]", "secret", "x"]);
         let body = br#"{"url":"http://shop.example/","events":"order.created","enabled":"yes","secret":"sixteen-letters!"}"#;
-        assert_eq!(fields(ChangeRequest::parse(body, true)), ["url", "events", "enabled", "secret"]);
+        assert_eq!(fields(ChangeRequest::parse(body, Rules::Production)), ["url", "events", "enabled", "secret"]);
         assert_eq!(fields(RotateRequest::parse(br#"{"secret":1,"revoke_previous":1,"y":1}"#)), ["secret", "revoke_previous", "y"]);
         assert_eq!(fields(RotateRequest::parse(b" ")), ["body"]);
         assert_eq!(fields(ResendRequest::parse(br#"{"from":"2026-03-02","all":0,"cursor":"7"}"#)), ["from", "to", "all", "cursor"]);
         let same = br#"{"from":"2026-03-02T12:00:00Z","to":"2026-03-02T12:00:00Z"}"#;
         assert_eq!(fields(ResendRequest::parse(same)), ["to"]);
         for body in [&b"[]"[..], b"{", b"null"] {
-            assert_eq!(fields(CreateRequest::parse(body, true)), ["body"]);
+            assert_eq!(fields(CreateRequest::parse(body, Rules::Production)), ["body"]);
         }
     }
 
     #[test]
     fn a_secret_is_never_told_back() {
         let body = br#"{"url":"https://shop.example/","secret":"whsec_never-to-be-seen"}"#;
-        let told = CreateRequest::parse(body, true).err().unwrap().to_string();
+        let told = CreateRequest::parse(body, Rules::Production).err().unwrap().to_string();
         assert!(told.starts_with("secret: ") && !told.contains("never-to-be-seen"), "{told}");
     }
 

@@ -9,6 +9,7 @@ use edge::client_address::{self, ClientAddress};
 use edge::error::ApiError;
 use edge::gate::Access;
 use edge::query::Query;
+use edge::quotas::QuotaName;
 use edge::router::{Found, Params, ROUTES, Route};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use url::form_urlencoded::{self, Serializer};
@@ -18,7 +19,7 @@ use crate::knowledge::{GATE, NOW, ROUTER, TRUSTED};
 
 const FIELDS_MAX: usize = 100;
 /// The parameters that any route asks for.
-const NAMES: [&str; 8] = ["country", "subdivision", "date", "external_reference", "status", "limit", "starting_after", "token"];
+const NAMES: [&str; 9] = ["country", "subdivision", "date", "external_reference", "order_id", "status", "limit", "starting_after", "token"];
 
 /// Everything that a head meets.
 pub fn check(data: &[u8]) {
@@ -50,7 +51,7 @@ fn check_route<'p>(method: &Method, path: &'p str) -> &'p str {
         Found::Route(route, params) => {
             assert!(route.method == *method || (*method == Method::HEAD && route.method == Method::GET));
             assert_eq!(spell(route, &params), bare, "{params:?}");
-            assert!(![params.slug, params.id].iter().any(|param| param.contains('/')), "{params:?}");
+            assert!(![params.slug, params.id, params.delivery_id].iter().any(|param| param.contains('/')), "{params:?}");
             assert!(
                 matches!(ROUTER.find(method, bare), Found::Route(again, _) if std::ptr::eq(again, route)),
                 "a slash makes a difference"
@@ -71,7 +72,8 @@ fn check_route<'p>(method: &Method, path: &'p str) -> &'p str {
 fn spell(route: &Route, params: &Params<'_>) -> String {
     let segments = route.path.split('/').map(|segment| match segment {
         "{slug}" => params.slug,
-        "{order_id}" | "{code}" => params.id,
+        "{order_id}" | "{webhook_id}" | "{code}" => params.id,
+        "{delivery_id}" => params.delivery_id,
         literal => literal,
     });
     segments.collect::<Vec<_>>().join("/")
@@ -113,7 +115,7 @@ fn check_idempotency(headers: &HeaderMap) {
 fn check_gate(headers: &HeaderMap, slug: &str, len: usize) {
     let peer = SocketAddr::from(([10, 0, 0, 1], 40_000));
     let address = ClientAddress::of(client_address::of(peer, headers, &*TRUSTED));
-    for access in [ROUTES[0].access, ROUTES[5].access, Access::Open] {
+    for access in [ROUTES[0].access, Access::Address(QuotaName::Geo), Access::Open] {
         let decision = measured(len, 64, || GATE.admit(access, headers, slug, address, NOW));
         let mut written = HeaderMap::new();
         decision.rate.inspect(|rate| rate.write(&mut written));

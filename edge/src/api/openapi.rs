@@ -20,6 +20,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use common::cart::{EXTERNAL_REFERENCE_MAX_CHARS, LINES_MAX, LOCALE_MAX_BYTES, METADATA_PAIRS_MAX, QUANTITY_MAX, SESSION_LIFETIME_S};
+    use common::event::EventKind;
     use common::fulfill::{EMAIL_MAX_BYTES, KEYS_MAX};
     use common::ids::OrderId;
     use common::json::FIELD_ERRORS_MAX;
@@ -28,9 +29,12 @@ mod tests {
     use common::order::OrderStatus;
     use common::session::TOKEN_MAX_CHARS;
     use common::tax::{Category, TaxType};
+    use common::webhook::ENDPOINTS_MAX;
+    use common::webhook_target::URL_MAX;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::webhooks::deliveries;
     use crate::error::Code;
     use crate::gate::Access;
     use crate::router::{ROUTES, Route};
@@ -166,6 +170,11 @@ mod tests {
             ("FulfillItem/properties/quantity/maximum", KEYS_MAX),
             ("LicenseKeys/items/maxLength", LICENSE_KEY_MAX_BYTES as i64),
             ("Problem/properties/errors/maxItems", FIELD_ERRORS_MAX as i64),
+            ("WebhookPage/properties/data/maxItems", ENDPOINTS_MAX as i64),
+            ("WebhookCreate/properties/url/maxLength", URL_MAX as i64),
+            ("WebhookChange/properties/url/maxLength", URL_MAX as i64),
+            ("Webhook/properties/url/maxLength", URL_MAX as i64),
+            ("Resent/properties/resent/maximum", deliveries::RESENT_MAX),
         ];
         for (pointer, bound) in bounds {
             assert_eq!(*at(&document, &format!("{schemas}/{pointer}")), bound, "{pointer}");
@@ -195,6 +204,10 @@ mod tests {
         let document = document();
         let statuses = OrderStatus::ALL.map(OrderStatus::as_str);
         assert_eq!(words(at(&document, "/components/schemas/OrderStatus/enum")), statuses);
+        assert_eq!(words(at(&document, "/components/schemas/EventName/enum")), EventKind::SUBSCRIBABLE.map(EventKind::as_str));
+        let delivered = EventKind::SUBSCRIBABLE.into_iter().chain([EventKind::Test]).map(EventKind::as_str);
+        assert_eq!(words(at(&document, "/components/schemas/Delivery/properties/event/enum")), delivered.collect::<Vec<_>>());
+        assert_eq!(words(at(&document, "/components/schemas/DeliveryStatus/enum")), deliveries::STATUSES);
         for word in words(at(&document, "/components/schemas/TaxRate/properties/tax_type/enum")) {
             assert!(TaxType::parse(word).is_some_and(|tax| tax != TaxType::None), "{word}");
         }

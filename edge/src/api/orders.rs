@@ -1,7 +1,5 @@
 //! `/api/v1/stores/{slug}/orders/`: reading orders, and taking their license keys back.
 
-use std::time::Duration;
-
 use common::cart;
 use common::clock::rfc3339;
 use common::fulfill::Shortage;
@@ -16,16 +14,12 @@ use storage::pg::order_items::{self, Item};
 use storage::pg::orders::{self, Filter};
 
 use crate::answer::Answer;
+use crate::api::database::in_time;
 use crate::edge::Edge;
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::query::Query;
 use crate::service::Call;
-
-/// How long the database may take in all. Many clients give up after 5 s.
-const DEADLINE: Duration = Duration::from_secs(4);
-const LIMIT_DEFAULT: i64 = 20;
-const LIMIT_MAX: i64 = 100;
 
 #[derive(Serialize)]
 struct OrderDocument<'a> {
@@ -130,13 +124,7 @@ pub async fn list(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answe
 fn filter(call: &Call<'_>) -> Result<(Filter, i64), ApiError> {
     let query = Query::parse(call.query, &["external_reference", "status", "limit", "starting_after"])?;
     let mut errors = json::FieldErrors::default();
-    let limit = query.get("limit").map_or(Some(LIMIT_DEFAULT), |text| {
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        if limit.is_none() {
-            errors.add("limit", format!("must be an integer from 1 to {LIMIT_MAX}"));
-        }
-        limit
-    });
+    let limit = query.limit(&mut errors);
     let status = query.get("status").map(str::parse::<OrderStatus>).transpose().unwrap_or_else(|error| {
         errors.add("status", error.to_string());
         None
@@ -180,18 +168,4 @@ pub async fn revoke(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
         Ok(Answer::json(StatusCode::OK, &whole_document(&order, &items, &sold)))
     })
     .await
-}
-
-/// Ends at once when the database is known to be away, before or while it is being asked, and in time when it is merely slow.
-async fn in_time(edge: &Edge, work: impl Future<Output = Result<Answer, ApiError>>) -> Result<Answer, ApiError> {
-    if edge.pg.is_crowded() {
-        return Err(ApiError::new(Code::Unavailable, "The database is busy right now. Send the request again."));
-    }
-    tokio::select! {
-        biased;
-        () = edge.pg.down() => Err(ApiError::new(Code::Unavailable, "The database cannot be reached right now. Send the request again.")),
-        answer = tokio::time::timeout(DEADLINE, work) => answer.unwrap_or_else(|_| {
-            Err(ApiError::new(Code::Unavailable, "The database did not answer in time. Send the request again: that is always safe."))
-        }),
-    }
 }

@@ -29,4 +29,5 @@ mod slow_clients;
 mod spoofing;
 mod stage;
 mod starting;
+mod webhooks;
 mod wire;

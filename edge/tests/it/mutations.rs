@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use testkit::http::Client;
 
-use crate::stage::{Backstage, FULFILL, SESSION, fields, whole_problem};
+use crate::stage::{Backstage, FULFILL, SESSION, WEBHOOKS, fields, whole_problem};
 
 /// Something done to a body.
 #[derive(Debug, Clone)]
@@ -145,6 +145,10 @@ fn an_order() -> Value {
         "currency": "GBP", "total_minor": 2999})
 }
 
+fn a_webhook() -> Value {
+    json!({"url": "https://shop.example/hooks?a=b", "events": ["order.created", "order.fulfilled"], "secret": "sixteen-letters!"})
+}
+
 /// Sends mutated bodies. Returns how many were good, and how many were not.
 fn run(client: Client, path: &'static str, good: fn() -> Value, cases: u32) -> (u32, u32) {
     let runtime = tokio::runtime::Handle::current();
@@ -158,7 +162,7 @@ fn run(client: Client, path: &'static str, good: fn() -> Value, cases: u32) -> (
         let status = answer.status.as_u16();
         prop_assert!(matches!(status, 201 | 202 | 400 | 404 | 409), "{status}: {}", String::from_utf8_lossy(&answer.body));
         let mut counts = counts.borrow_mut();
-        // 409 too was understood: the first order of these has the reference.
+        // 409 too was understood: the first order of these has the reference, and five endpoints are all there may be.
         if matches!(status, 400 | 404) {
             *counts.1 += 1;
         } else {
@@ -185,6 +189,11 @@ async fn mutate(path: &'static str, good: fn() -> Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_checkout_session() {
     mutate(SESSION, a_session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_webhook_endpoint() {
+    mutate(WEBHOOKS, a_webhook).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

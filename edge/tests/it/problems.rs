@@ -11,7 +11,7 @@ use storage::pg::api_keys::Quotas;
 use storage::pg::stores;
 use testkit::http::Response;
 
-use crate::stage::{Backstage, FULFILL, GEO, ORDERS, PUBLIC_BASE_URL, SESSION, TAX, fields, order, problem, session, until};
+use crate::stage::{Backstage, FULFILL, GEO, ORDERS, PUBLIC_BASE_URL, SESSION, TAX, WEBHOOKS, fields, order, problem, session, until};
 use crate::wire::{Wire, get, post};
 
 /// Checks problems, and remembers which codes were seen.
@@ -31,6 +31,7 @@ async fn every_code_once() {
     let backstage = Backstage::new().await.set("EDGE__WAITERS_MAX", "1").set("EDGE__BODY_TIMEOUT_MS", "200");
     let backstage = backstage.set("EDGE__FULFILL_FALLBACK_MS", "300").set("EDGE__FULFILL_DEADLINE_MS", "1000");
     let narrow = backstage.key_with(Mode::Live, &["webhooks"], Quotas::default()).await.1;
+    let url = json!({"url": "https://shop.example/hooks"});
     let limited = backstage.key_with(Mode::Live, &[], Quotas { checkout: Some(1), ..Quotas::default() }).await.1;
     backstage.shop.pooled(&backstage.pg, "POOL", &testkit::shop::license_keys("K", 2)).await.unwrap();
     let stage = backstage.start().await;
@@ -62,6 +63,10 @@ async fn every_code_once() {
     let told = seen.problem(&partner.post(SESSION, &with("cart", json!({"NONE-SUCH": 1}))).await.unwrap(), 404, "product_not_found");
     assert!(told["detail"].as_str().unwrap().contains("NONE-SUCH"), "{told}");
     seen.problem(&partner.get(&format!("{ORDERS}ORD-000000000000000000/")).await.unwrap(), 404, "order_not_found");
+    let unknown = format!("{WEBHOOKS}wh_{}/", "0".repeat(32));
+    seen.problem(&partner.get(&unknown).await.unwrap(), 404, "webhook_not_found");
+    let webhook = partner.post(WEBHOOKS, &url).await.unwrap().json()["id"].as_str().unwrap().to_owned();
+    seen.problem(&partner.get(&format!("{WEBHOOKS}{webhook}/deliveries/whd_1/")).await.unwrap(), 404, "delivery_not_found");
     seen.problem(&anyone.get("/api/v1/geo/subdivisions/?country=ZZ").await.unwrap(), 404, "country_not_found");
     seen.problem(&anyone.get(&format!("{TAX}&subdivision=QQQ")).await.unwrap(), 404, "subdivision_not_found");
     // 405
@@ -101,6 +106,14 @@ async fn every_code_once() {
     // 409: what is processing cannot be revoked.
     let revoke = format!("{location}revoke/");
     seen.problem(&partner.send(Method::POST, &revoke, &[], "").await.unwrap(), 409, "order_not_revocable");
+
+    for n in 2..=6 {
+        let answer = partner.post(WEBHOOKS, &url).await.unwrap();
+        assert_eq!(answer.status, if n == 6 { 409 } else { 201 }, "{answer:?}");
+        if n == 6 {
+            seen.problem(&answer, 409, "webhook_limit_reached");
+        }
+    }
 
     // With a worker: 201, and the other conflicts.
     let _worker = stage.start_worker();

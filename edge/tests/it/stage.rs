@@ -136,6 +136,7 @@ impl Stage {
 pub const SESSION: &str = "/api/v1/stores/demo/checkout/session/";
 pub const FULFILL: &str = "/api/v1/stores/demo/licensing/fulfill/";
 pub const ORDERS: &str = "/api/v1/stores/demo/orders/";
+pub const WEBHOOKS: &str = "/api/v1/stores/demo/webhooks/";
 pub const GEO: &str = "/api/v1/geo/subdivisions/?country=US";
 pub const TAX: &str = "/api/v1/tax/rates/?country=GB";
 

@@ -12,7 +12,7 @@ use testkit::servers::{Binaries, Host, Kind, Lifetime, Postgres, Redis};
 use testkit::settings::Settings;
 use testkit::shop::Shop;
 
-use crate::stage::{Backstage, FULFILL, GEO, ORDERS, PATIENCE, SESSION, order, problem, session, until};
+use crate::stage::{Backstage, FULFILL, GEO, ORDERS, PATIENCE, SESSION, WEBHOOKS, order, problem, session, until};
 use crate::wire::{Wire, get, post};
 
 /// Servers of this test's own, which it may stop.
@@ -54,7 +54,13 @@ async fn before_its_database_and_after_it() {
     postgres.stop().unwrap();
     until("noticing", async || client.get(ORDERS).await.unwrap().status == 503).await;
     let asked = std::time::Instant::now();
-    for answer in [client.get(ORDERS).await.unwrap(), client.post(FULFILL, &order("r")).await.unwrap()] {
+    let url = serde_json::json!({"url": "https://shop.example/hooks"});
+    for answer in [
+        client.get(ORDERS).await.unwrap(),
+        client.post(FULFILL, &order("r")).await.unwrap(),
+        client.get(WEBHOOKS).await.unwrap(),
+        client.post(WEBHOOKS, &url).await.unwrap(),
+    ] {
         problem(&answer, 503, "unavailable");
         assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
         assert!(!answer.header("x-ratelimit-remaining").is_empty());

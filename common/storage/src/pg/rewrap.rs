@@ -172,6 +172,54 @@ pub async fn replace_order_requests(client: &impl GenericClient, resealed: &[Res
     Ok(replaced)
 }
 
+/// Which of an endpoint's secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookSecretOf {
+    /// The one that signs.
+    Now,
+    /// The one before it, which may sign too.
+    Before,
+}
+
+/// The next secrets of webhook endpoints, by the endpoint's id; at most `limit`. Begin after [`Uuid::nil`].
+pub async fn webhook_secrets(
+    client: &impl GenericClient,
+    of: WebhookSecretOf,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<(Uuid, Vec<u8>)>, StorageError> {
+    let sql = match of {
+        WebhookSecretOf::Now => "select id, sealed_secret from webhook_endpoints where id > $1 order by id limit $2",
+        WebhookSecretOf::Before => {
+            "select id, sealed_previous_secret from webhook_endpoints where id > $1 and sealed_previous_secret is not null
+             order by id limit $2"
+        }
+    };
+    Ok(client.query(sql, &[&after, &limit]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Replaces secrets of webhook endpoints that were not rotated since they were read. Returns how many.
+pub async fn replace_webhook_secrets(
+    client: &impl GenericClient,
+    of: WebhookSecretOf,
+    resealed: &[Resealed<Uuid>],
+) -> Result<u64, StorageError> {
+    let sql = match of {
+        WebhookSecretOf::Now => {
+            "with held as materialized (select id from webhook_endpoints where id = any($1) for update skip locked)
+             update webhook_endpoints w set sealed_secret = new.after from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
+             where w.id = new.id and w.sealed_secret = new.before and w.id in (select id from held)"
+        }
+        WebhookSecretOf::Before => {
+            "with held as materialized (select id from webhook_endpoints where id = any($1) for update skip locked)
+             update webhook_endpoints w set sealed_previous_secret = new.after
+             from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, before, after)
+             where w.id = new.id and w.sealed_previous_secret = new.before and w.id in (select id from held)"
+        }
+    };
+    replace_by_uuid(client, sql, resealed).await
+}
+
 /// Forgets digests of keys that have been digested anew, in this same transaction.
 pub async fn forget_digests(tx: &impl GenericClient, digests: &[(i64, Mode, LicenseDigest)]) -> Result<u64, StorageError> {
     let stores: Vec<i64> = digests.iter().map(|&(store_id, ..)| store_id).collect();
@@ -196,6 +244,8 @@ pub async fn sealed_by_secret(client: &impl GenericClient) -> Result<Vec<(String
              from (select sealed from license_keys union all select sealed from held_license_keys union all
                    select sealed from order_keys union all
                    select sealed_request from orders where sealed_request is not null union all
+                   select sealed_secret from webhook_endpoints union all
+                   select sealed_previous_secret from webhook_endpoints where sealed_previous_secret is not null union all
                    select sealed from dead_letters where case when length(sealed) > 2 then get_byte(sealed, 0) = 1 else false end) every
              group by 1 order by 1",
             &[],

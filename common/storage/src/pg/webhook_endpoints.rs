@@ -92,7 +92,7 @@ pub async fn create(pg: &Pg, new: &NewEndpoint<'_>) -> Result<Option<Endpoint>, 
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
     // Else two at once would both see room for one.
-    tx.execute("select pg_advisory_xact_lock($1, ($2 % 2147483647)::integer)", &[&LOCK, &store_id]).await?;
+    tx.execute("select pg_advisory_xact_lock($1::integer, ($2::bigint % 2147483647)::integer)", &[&LOCK, &store_id]).await?;
     let sql = format!(
         "insert into webhook_endpoints (id, store_id, live, url, events, sealed_secret)
          select $1, $2, $3, $4, $5, $6
@@ -161,6 +161,12 @@ pub async fn rotate(
     let hours = ROTATION_HOURS as i32;
     let row = client.query_opt(&sql, &[&which.store_id, &which.mode.is_live(), &which.id, &sealed_secret, &known, &hours]).await?;
     Ok(row.as_ref().map(read))
+}
+
+/// The secret that an endpoint signs with, sealed to its [`place`]. Nobody else rotates it until this transaction ends.
+pub async fn sealed_secret_for_update(client: &impl GenericClient, which: Which) -> Result<Option<Vec<u8>>, StorageError> {
+    let sql = "select sealed_secret from webhook_endpoints where store_id = $1 and live = $2 and id = $3 for update";
+    Ok(client.query_opt(sql, &[&which.store_id, &which.mode.is_live(), &which.id]).await?.map(|row| row.get(0)))
 }
 
 /// Removes an endpoint. What was still to be sent to it is not, and says so a moment later.

@@ -1,0 +1,23 @@
+//! What waits for the database: never longer than callers do, and not at all when the database is known to be away.
+
+use std::time::Duration;
+
+use crate::edge::Edge;
+use crate::error::{ApiError, Code};
+
+/// How long the database may take in all. Many clients give up after 5 s.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// Ends at once when the database is known to be away, before or while it is being asked, and in time when it is merely slow.
+pub async fn in_time<T>(edge: &Edge, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    if edge.pg.is_crowded() {
+        return Err(ApiError::new(Code::Unavailable, "The database is busy right now. Send the request again."));
+    }
+    tokio::select! {
+        biased;
+        () = edge.pg.down() => Err(ApiError::new(Code::Unavailable, "The database cannot be reached right now. Send the request again.")),
+        answer = tokio::time::timeout(DEADLINE, work) => answer.unwrap_or_else(|_| {
+            Err(ApiError::new(Code::Unavailable, "The database did not answer in time. Send the request again: that is always safe."))
+        }),
+    }
+}
