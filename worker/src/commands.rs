@@ -17,6 +17,7 @@ mod rewrap;
 mod secrets;
 mod stock;
 mod store;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -67,6 +68,9 @@ enum Command {
     /// API keys' own limits
     #[command(subcommand)]
     Limit(limit::LimitCommand),
+    /// Where partners want to hear of events
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Check by the data itself that everything holds that must always hold; changes nothing
     Audit {
         /// All work is done, after a drain: an order that waits is a violation too
@@ -101,6 +105,7 @@ impl CommandLine {
             Command::Key(command) => command.run(&context().await?).await,
             Command::Product(command) => command.run(&context().await?).await,
             Command::Limit(command) => command.run(&context().await?).await,
+            Command::Webhook(command) => command.run(&Context::open_patient(settings()?, output).await?).await,
         }
     }
 }

@@ -10,11 +10,12 @@ use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey};
 use common::mode::Mode;
 use common::seal::{OpenError, Purpose, Sealer};
 use common::secret::SecretList;
+use common::webhook::ids::EndpointId;
 use serde::Serialize;
 use storage::StorageError;
 use storage::pg::license_keys::{self, NewDigest};
-use storage::pg::rewrap::{self, Resealed, SealedLetter, SealedLicense, Shelf};
-use storage::pg::{Transaction, api_keys};
+use storage::pg::rewrap::{self, Resealed, SealedLetter, SealedLicense, Shelf, WebhookSecretOf};
+use storage::pg::{Transaction, api_keys, webhook_endpoints};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -49,6 +50,7 @@ struct Report {
     order_keys: Tally,
     order_requests: Tally,
     dead_letters: Tally,
+    webhook_secrets: Tally,
     digests_rewritten: u64,
     /// By each older secret's id: how much still hangs on it. At zero the secret can be taken away.
     hanging_on_older: Hanging,
@@ -79,6 +81,7 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
     let order_keys = rewrapper.licenses(Shelf::Sold).await?;
     let order_requests = rewrapper.order_requests().await?;
     let dead_letters = rewrapper.dead_letters().await?;
+    let webhook_secrets = rewrapper.webhook_secrets().await?;
     let Rewrapper { digests_rewritten, first_unreadable, progress, .. } = rewrapper;
     progress.say("counting what hangs on older secrets");
 
@@ -95,6 +98,7 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
         order_keys,
         order_requests,
         dead_letters,
+        webhook_secrets,
         digests_rewritten,
         hanging_on_older,
         api_keys_by_pepper,
@@ -124,6 +128,7 @@ impl Report {
         text += &tally("license keys in orders", &self.order_keys);
         text += &tally("order requests", &self.order_requests);
         text += &tally("dead letters", &self.dead_letters);
+        text += &tally("webhook secrets", &self.webhook_secrets);
         text += &format!("digests                {:>9} made anew\n\n", self.digests_rewritten);
         for (knob, hanging) in [("sealing", &self.hanging_on_older.sealing), ("license_digest", &self.hanging_on_older.license_digest)] {
             for (id, count) in hanging {
@@ -166,6 +171,7 @@ struct Rewrapper<'a> {
     licenses: Sealer,
     requests: Sealer,
     jobs: Sealer,
+    webhooks: Sealer,
     digester: LicenseDigester,
     digests_rewritten: u64,
     first_unreadable: Option<String>,
@@ -181,6 +187,7 @@ impl<'a> Rewrapper<'a> {
             licenses: sealer(Purpose::License),
             requests: sealer(Purpose::OrderRequest),
             jobs: sealer(Purpose::Job),
+            webhooks: sealer(Purpose::WebhookSecret),
             digester: LicenseDigester::new(&secrets.license_digest),
             digests_rewritten: 0,
             first_unreadable: None,
@@ -256,6 +263,31 @@ impl<'a> Rewrapper<'a> {
             tally.replaced(rewrap::replace_dead_letters(&**client, &resealed).await?, resealed.len());
             self.progress.say(&format!("dead letters: {} seen, {} sealed anew", tally.seen, tally.rewrapped));
         }
+    }
+
+    /// Those that sign, and those before them.
+    async fn webhook_secrets(&mut self) -> Result<Tally, StorageError> {
+        let mut tally = Tally::default();
+        let client = self.context.pg.client().await?;
+        // The ones before last: a secret that is replaced meanwhile is met there.
+        for of in [WebhookSecretOf::Now, WebhookSecretOf::Before] {
+            let mut after = Uuid::nil();
+            loop {
+                let batch = rewrap::webhook_secrets(&**client, of, after, BATCH).await?;
+                let Some(&(last, _)) = batch.last() else { break };
+                after = last;
+                tally.seen += batch.len() as u64;
+                let mut resealed = Vec::new();
+                for (id, before) in batch {
+                    let opened = open(&self.webhooks, &webhook_endpoints::place(id), &before);
+                    let opened = self.readable(opened, || format!("a secret of {}", EndpointId(id)), &mut tally);
+                    resealed.extend(opened.and_then(|(_, anew)| anew).map(|after| Resealed { id, before, after }));
+                }
+                tally.replaced(rewrap::replace_webhook_secrets(&**client, of, &resealed).await?, resealed.len());
+                self.progress.say(&format!("webhook secrets: {} seen, {} sealed anew", tally.seen, tally.rewrapped));
+            }
+        }
+        Ok(tally)
     }
 
     fn dead_letter(&mut self, letter: SealedLetter, tally: &mut Tally) -> Option<Resealed<Uuid>> {

@@ -8,6 +8,7 @@ mod installation;
 mod keys;
 mod restore;
 mod rewrap;
+mod webhooks;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
