@@ -6,4 +6,5 @@ pub mod commands;
 pub mod fulfillment;
 pub mod jobs;
 pub mod metrics;
+pub mod outgoing;
 pub mod runner;

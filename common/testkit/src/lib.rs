@@ -11,6 +11,8 @@ pub mod health;
 #[cfg(feature = "database")]
 pub mod http;
 pub mod process;
+#[cfg(feature = "database")]
+pub mod receiver;
 pub mod servers;
 #[cfg(feature = "database")]
 pub mod settings;

@@ -1,4 +1,5 @@
 //! The worker from outside: the real binary and real servers. One test binary, so that it links once.
 
 mod commands;
+mod outgoing;
 mod prune;
