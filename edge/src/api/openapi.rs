@@ -20,7 +20,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use common::cart::{EXTERNAL_REFERENCE_MAX_CHARS, LINES_MAX, LOCALE_MAX_BYTES, METADATA_PAIRS_MAX, QUANTITY_MAX, SESSION_LIFETIME_S};
-    use common::event::EventKind;
+    use common::event::{EventBody, EventKind};
     use common::fulfill::{EMAIL_MAX_BYTES, KEYS_MAX};
     use common::ids::OrderId;
     use common::json::FIELD_ERRORS_MAX;
@@ -197,6 +197,23 @@ mod tests {
         let either = |code: &[char; 3]| code.iter().map(|c| format!("[{c}{}]", c.to_ascii_lowercase())).collect::<String>();
         let pattern = format!("^({})$", taken.iter().map(either).collect::<Vec<_>>().join("|"));
         assert_eq!(*at(&document, "/components/schemas/CurrencyInAnyCase/pattern"), pattern);
+    }
+
+    #[test]
+    fn its_events_have_the_members_that_are_sent() {
+        let document = document();
+        let sent = EventBody::of_test(&OrderId::new(0, 0), true, uuid::Uuid::nil(), "2026-03-02T12:00:00Z").to_json();
+        let schema = at(&document, "/components/schemas/Event");
+        let required = words(&schema["required"]);
+        // Written in this order: each begins where the one before has ended.
+        required.iter().fold(sent.as_str(), |rest, member| rest.split_once(&format!("\"{member}\":")).expect(member).1);
+        let sent: Value = serde_json::from_str(&sent).unwrap();
+        assert_eq!(sent.as_object().unwrap().len(), required.len());
+        for members in [&schema["properties"], at(&document, "/webhooks/event/post/requestBody/content/application~1json/example")] {
+            assert_eq!(members.as_object().unwrap().keys().collect::<Vec<_>>(), sent.as_object().unwrap().keys().collect::<Vec<_>>());
+        }
+        let named = EventKind::SUBSCRIBABLE.into_iter().chain([EventKind::Test]).map(EventKind::as_str);
+        assert_eq!(words(&schema["properties"]["event"]["enum"]), named.collect::<Vec<_>>());
     }
 
     #[test]

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 
 use common::mode::Mode;
 use common::money::Currency;
+use common::seal::{Purpose, Sealer};
+use common::webhook::ids::EndpointId;
 use serde_json::Value;
 use storage::pg::api_keys::Quotas;
-use storage::pg::products;
-use testkit::shop::license_keys;
+use storage::pg::webhook_endpoints::{self, NewEndpoint, Which};
+use storage::pg::{products, webhook_attempts};
+use testkit::shop::{Shop, license_keys};
 use tokio::task::block_in_place;
+use uuid::Uuid;
 
 use crate::python::Python;
 use crate::system::System;
@@ -34,12 +38,13 @@ async fn the_running_system_is_as_documented() {
         let product = shop.generated(&system.pg, &sku).await.unwrap();
         products::set_prices(&system.pg, &product, &prices).await.unwrap();
     }
+    documented_webhook(&system, &shop).await;
     let (edge, worker) = (system.edge().await, system.worker().await);
 
     let url = format!("http://{}/api/v1/openapi.json", edge.address);
     let scratch = tempfile::tempdir().unwrap();
     let launch = tools.program("schemathesis").folder(scratch.path()).env("ANONYMOUSPAY_KEY", key);
-    let launch = launch.env("ANONYMOUSPAY_HOOKS", files().join("hooks.py"));
+    let launch = launch.env("ANONYMOUSPAY_HOOKS", files().join("hooks.py")).env("ANONYMOUSPAY_URL", format!("http://{}", edge.address));
     let launch = launch.arg("--config-file").arg(files().join("schemathesis.toml")).args(["run", &url, "--no-color"]);
     let output = block_in_place(|| launch.output()).unwrap();
     let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).join("\n");
@@ -76,6 +81,25 @@ async fn rare_answers_are_as_documented() {
     worker.stop().await;
     block_in_place(|| system.postgres().stop()).unwrap();
     play("without_postgres");
+}
+
+/// The webhook endpoint of the document's examples, and its delivery, which was given up.
+async fn documented_webhook(system: &System, shop: &Shop) {
+    let EndpointId(id) = "wh_0193000000007000800000000000a001".parse().unwrap();
+    let which = Which { store_id: shop.store_id, mode: Mode::Live, id };
+    let sealer = Sealer::new(&system.settings().secrets.sealing, Purpose::WebhookSecret, rand::random());
+    let sealed_secret = sealer.seal(&webhook_endpoints::place(id), b"a secret of the partner's own");
+    // Nothing is ever sent to it: it is disabled before there is anything to send.
+    let new = NewEndpoint { which, url: "https://your-site.com/webhooks", events: &[], sealed_secret: &sealed_secret };
+    webhook_endpoints::create(&system.pg, &new).await.unwrap().unwrap();
+    let client = system.pg.client().await.unwrap();
+    let event_id = Uuid::now_v7();
+    webhook_attempts::insert_test(&**client, which, event_id, "ORD-01JDZ8YQ3MA2C4E6GK", "{}").await.unwrap().unwrap();
+    let sql = "update webhook_endpoints set enabled = false, disabled_reason = 'its owner disabled it';
+               update webhook_deliveries set status = 'exhausted', settled_at = now();
+               insert into webhook_deliveries overriding system value
+                   select (jsonb_populate_record(d, '{\"id\": 4711}')).* from webhook_deliveries d";
+    client.batch_execute(sql).await.unwrap();
 }
 
 /// No address is refused for asking too much.

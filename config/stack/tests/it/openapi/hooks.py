@@ -4,8 +4,10 @@ Nothing is done to requests that are meant to be bad, except that a well-formed 
 one that is free: otherwise "no such product" and "conflict" could hide that something malformed was taken.
 """
 
+import os
 import re
 
+import requests
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
@@ -17,6 +19,13 @@ KEYS_MAX = 1_000
 """License keys in one order."""
 REFERENCES = {}
 """How often each reference was wanted."""
+
+
+WEBHOOKS = os.environ["ANONYMOUSPAY_URL"] + "/api/v1/stores/my-store/webhooks/"
+WEBHOOK = "wh_0193000000007000800000000000a001"
+"""The endpoint that is always there."""
+WEBHOOKS_MAX = 5
+AUTHORIZATION = {"Authorization": "Bearer " + os.environ["ANONYMOUSPAY_KEY"]}
 
 
 def sold(sku, taken):
@@ -75,9 +84,26 @@ def fresh(case, good):
             case.headers.pop("Idempotency-Key", None)
 
 
+def room_for_a_webhook():
+    """As everybody has made one by now, the oldest makes room."""
+    found = requests.get(WEBHOOKS, headers=AUTHORIZATION, timeout=10).json()["data"]
+    if len(found) >= WEBHOOKS_MAX:
+        oldest = next(webhook["id"] for webhook in found if webhook["id"] != WEBHOOK)
+        requests.delete(f"{WEBHOOKS}{oldest}/", headers=AUTHORIZATION, timeout=10)
+
+
+def another_webhook():
+    room_for_a_webhook()
+    return requests.post(WEBHOOKS, headers=AUTHORIZATION, json={"url": "https://your-site.com/"}, timeout=10).json()["id"]
+
+
 @schemathesis.hook
 def before_call(ctx, case, kwargs):
     body = case.body
+    if case.method == "DELETE" and (case.path_parameters or {}).get("webhook_id") == WEBHOOK:
+        case.path_parameters["webhook_id"] = another_webhook()
+    if case.method == "POST" and case.path.endswith("/webhooks/") and isinstance(body, dict):
+        room_for_a_webhook()
     if case.meta is None or not isinstance(body, dict):
         return
     good = case.meta.generation.mode.is_positive
@@ -87,6 +113,13 @@ def before_call(ctx, case, kwargs):
         cart(body)
     if isinstance(body.get("items"), list):
         items(body, good)
+    if good and isinstance(body.get("url"), str):
+        body["url"] = "https://your-site.com/webhooks?" + str(len(body["url"]))
+    if good and isinstance(body.get("from"), str):
+        # Later than any other, and the last that there is.
+        body["to"] = "9999-12-30T00:00:00Z"
+        if body["from"].startswith("9999"):
+            body["from"] = "2026-03-02T00:00:00Z"
     if good and isinstance(body.get("metadata"), dict):
         return_urls(body["metadata"])
     reference = body.get("external_reference")
