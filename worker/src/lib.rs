@@ -8,3 +8,4 @@ pub mod jobs;
 pub mod metrics;
 pub mod outgoing;
 pub mod runner;
+pub mod webhooks;

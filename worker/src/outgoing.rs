@@ -37,8 +37,7 @@ const BODY_READ_MAX: usize = 64 * 1024;
 /// What is kept of it.
 const BODY_KEPT_MAX: usize = 2 * 1024;
 const RETRY_AFTER_MAX: usize = 128;
-/// Connections kept for the next delivery to the same host and port.
-const IDLE_PER_DESTINATION_MAX: usize = 4;
+/// How long a connection is kept for the next delivery to the same host and port.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The client. Clones share its connections.
@@ -98,7 +97,8 @@ impl Outgoing {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_DESTINATION_MAX)
+            // Fewer than an endpoint may have at once, and a burst would make new ones all the time.
+            .pool_max_idle_per_host(settings.in_flight_per_endpoint_max)
             // Only requests of which not a byte was sent.
             .retry_canceled_requests(true)
             .http1_max_buf_size(HEAD_MAX)

@@ -1,17 +1,19 @@
 //! A store with something to sell, made through storage as the operator's commands would make it.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::api_key::{ApiKey, ApiKeyHasher};
 use common::cart::Sku;
 use common::license::{self, LicenseDigester, LicenseKey, Pattern};
 use common::mode::Mode;
 use common::money::Currency;
 use common::seal::{Purpose, Sealer};
+use common::webhook::secret::WebhookSecret;
 use storage::Pg;
 use storage::pg::api_keys::{self, NewApiKey, Quotas};
 use storage::pg::license_keys::{self, FreeKey, NewDigest};
 use storage::pg::products::{self, Product, Source};
 use storage::pg::stores;
+use storage::pg::webhook_endpoints::{self, NewEndpoint, Which};
 use uuid::Uuid;
 
 use crate::settings::Settings;
@@ -52,6 +54,17 @@ impl Shop {
         let per_minute = Some(100_000_000);
         let quotas = Quotas { checkout: per_minute, licensing: per_minute, api: per_minute };
         Ok(self.key(pg, Mode::Live, &[], quotas).await?.1)
+    }
+
+    /// Makes a webhook endpoint of this mode for all events. Returns which it is, and its secret.
+    pub async fn endpoint(&self, pg: &Pg, mode: Mode, url: &str) -> Result<(Which, WebhookSecret)> {
+        let secret = WebhookSecret::generate(&rand::random());
+        let which = Which { store_id: self.store_id, mode, id: Uuid::now_v7() };
+        let sealer = Sealer::new(&self.settings.secrets.sealing, Purpose::WebhookSecret, rand::random());
+        let sealed_secret = &sealer.seal(&webhook_endpoints::place(which.id), secret.expose().as_bytes());
+        let made = webhook_endpoints::create(pg, &NewEndpoint { which, url, events: &[], sealed_secret }).await?;
+        made.context("a store has five endpoints at most")?;
+        Ok((which, secret))
     }
 
     /// A product whose keys are made when sold, 29.99 GBP and 34.99 USD.

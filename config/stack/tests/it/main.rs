@@ -21,3 +21,4 @@ mod snippets;
 mod system;
 mod usage;
 mod walls;
+mod webhooks;

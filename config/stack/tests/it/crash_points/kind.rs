@@ -41,6 +41,8 @@ pub enum Kind {
     UnreadableJob,
     /// What was sold is revoked.
     Revoked,
+    /// An event that a partner's server is to be told of.
+    Told,
 }
 
 /// How it begins.
@@ -54,7 +56,7 @@ pub enum Begun {
 
 impl Kind {
     /// All of them. A point's first kind in this order is the one whose pairs are walked.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Sold,
         Self::Refused,
         Self::Replayed,
@@ -66,13 +68,14 @@ impl Kind {
         Self::UnreadableOrder,
         Self::UnreadableJob,
         Self::Revoked,
+        Self::Told,
         Self::Large,
     ];
 
     /// How it begins.
     pub fn begun(self) -> Begun {
         match self {
-            Self::ProductGone | Self::UnreadableOrder | Self::UnreadableJob => Begun::ByLeaving,
+            Self::ProductGone | Self::UnreadableOrder | Self::UnreadableJob | Self::Told => Begun::ByLeaving,
             _ => Begun::ByAsking,
         }
     }
@@ -109,7 +112,7 @@ impl Kind {
     /// What the order is in the end that has the reference; `None` when there is none.
     pub fn last_order(self) -> Option<&'static str> {
         match self {
-            Self::Refused | Self::WrittenDownShort | Self::ProductGone | Self::UnreadableOrder | Self::UnreadableJob => None,
+            Self::Refused | Self::WrittenDownShort | Self::ProductGone | Self::UnreadableOrder | Self::UnreadableJob | Self::Told => None,
             Self::Revoked => Some("revoked"),
             _ => Some("fulfilled"),
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use common::clock::{Clock, SystemClock, rfc3339};
+use common::ids::OrderId;
 use common::job::FULFILL_ORDER;
 use common::mode::Mode;
 use common::seal::{Purpose, Sealer};
@@ -12,14 +13,18 @@ use http::Method;
 use storage::Pg;
 use storage::pg::audit::{self, Moment};
 use storage::pg::products::Product;
+use storage::pg::webhook_attempts;
+use storage::pg::webhook_endpoints::Which;
 use storage::pg::{dead_letters, license_keys, orders};
 use storage::queue::{Producer, QueueName};
 use testkit::database::Database;
 use testkit::http::{Client, Response};
+use testkit::receiver::{Behavior, Receiver};
 use testkit::servers::Redis;
 use testkit::settings::Settings;
 use testkit::shop::Shop;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::kind::{Begun, GENERATED, Kind, POOLED, SCARCE};
 use crate::mortal::{Mortal, MortalEdge, MortalWorker};
@@ -37,6 +42,7 @@ const VERIFIER: &str =
 const LOGINS: [(&str, &str); 3] =
     [("lanes", "superuser"), ("lanes_edge", "in role anonymouspay_edge"), ("lanes_worker", "in role anonymouspay_worker")];
 const PROCESSING: &str = "select count(*) from orders where status = 'processing'";
+const UNDELIVERED: &str = "select count(*) from webhook_deliveries where status = 'pending'";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Walks between two audits, which look at everything that a lane has ever sold.
 const AUDIT_EVERY: usize = 10;
@@ -87,6 +93,9 @@ pub struct Lane {
     /// Of edges: a patient one's and a quick one's.
     edges: [config::Settings; 2],
     workers: config::Settings,
+    /// A partner's server, and where it hears of events that belong to no order.
+    receiver: Receiver,
+    endpoint: Which,
     edge: Option<(bool, MortalEdge)>,
     worker: Option<MortalWorker>,
     walks: u32,
@@ -131,6 +140,9 @@ impl Lane {
         shop.generated(&pg, GENERATED).await.expect("a product");
         shop.pooled(&pg, SCARCE, &testkit::shop::license_keys(SCARCE, 1)).await.expect("a product");
         let pooled = shop.pooled(&pg, POOLED, &[]).await.expect("a product");
+        let receiver = Receiver::start(Behavior::status(200)).await.expect("a receiver");
+        // Of the mode in which nothing is sold here: only what is left for it comes there.
+        let (endpoint, _) = shop.endpoint(&pg, Mode::Test, &receiver.url("/")).await.expect("an endpoint");
         let queue = QueueName::new(&prefix, FULFILL_ORDER);
         let mut this = Self {
             pg,
@@ -144,6 +156,8 @@ impl Lane {
             requests: Sealer::new(&workers.secrets.sealing, Purpose::OrderRequest, rand::random()),
             edges: [settings("lanes_edge", "400", "2000"), settings("lanes_edge", "30", "1000")],
             workers,
+            receiver,
+            endpoint,
             edge: None,
             worker: None,
             walks: 0,
@@ -236,6 +250,8 @@ impl Lane {
             (Process::Worker, edge, Some(worker)) => {
                 self.edge = edge;
                 worker.life.kill().await;
+                // A delivery that was under way is due when its lease is over.
+                self.run("update webhook_deliveries set next_attempt_at = now() where status = 'pending'").await;
                 if course.in_a_hurry {
                     let client = self.pg.client().await.expect("a connection");
                     client.execute("update orders set next_attempt_at = now() where status = 'processing'", &[]).await.expect("due orders");
@@ -330,6 +346,13 @@ impl Lane {
             eventually("a connection to Redis", SOON, connected).await;
             return self.producer.push(b"no job").await.expect("the queue takes it");
         }
+        if kind == Kind::Told {
+            let (id, order_id) = (Uuid::now_v7(), OrderId::new(1_700_000_000_000, rand::random()));
+            let client = self.pg.client().await.expect("a connection");
+            let left = webhook_attempts::insert_test(&**client, self.endpoint, id, order_id.as_str(), &told_body(reference)).await;
+            assert!(left.expect("it is left").is_some());
+            return;
+        }
         let new = kind.new_order(self.shop.store_id, reference);
         let request = serde_json::to_vec(&new.request).expect("JSON");
         let sealed = match kind {
@@ -345,7 +368,12 @@ impl Lane {
         let (key, pending) = (self.queue.key().to_owned(), b"*4\r\n:0\r\n");
         let length = self.redis.run(&["XLEN", &key]);
         let unsettled = self.redis.run(&["XPENDING", &key, "workers"]);
-        length == b":0\r\n" && (unsettled.starts_with(pending) || unsettled.starts_with(b"-NOGROUP")) && self.number(PROCESSING).await == 0
+        let carried = length == b":0\r\n" && (unsettled.starts_with(pending) || unsettled.starts_with(b"-NOGROUP"));
+        carried && self.number(PROCESSING).await == 0 && self.number(UNDELIVERED).await == 0
+    }
+
+    async fn run(&self, sql: &str) {
+        self.pg.client().await.expect("a connection").batch_execute(sql).await.expect(sql);
     }
 
     async fn number(&self, sql: &str) -> i64 {
@@ -392,6 +420,16 @@ impl Lane {
             assert!(license_keys_of(answer).is_empty(), "{name}: a revoked order has no keys: {answer:?}");
         }
 
+        let heard = self.receiver.take_received();
+        let of_this = heard.iter().filter(|received| received.body == told_body(reference)).count();
+        let attempts =
+            "select coalesce(max(attempts), 0)::bigint from webhook_deliveries where id = (select max(id) from webhook_deliveries)";
+        match kind {
+            // Once for each attempt that was begun, and none of them for nothing.
+            Kind::Told => assert!((1..=self.number(attempts).await).contains(&(of_this as i64)), "{name}: told {of_this} times"),
+            _ => assert_eq!(heard.len(), 0, "{name}: told of something that did not happen"),
+        }
+
         self.dead_letters += kind.dead_letters();
         assert_eq!(dead_letters::count(&**client).await.expect("a count"), self.dead_letters, "{name}: dead letters");
         let free = license_keys::count_free(&**client, self.pooled.id, Mode::Live, FEW).await.expect("a count");
@@ -418,6 +456,11 @@ impl Lane {
         self.shop.stock(&self.pg, &self.pooled, Mode::Live, &keys).await.expect("stock");
         self.stocked += STOCK;
     }
+}
+
+/// What the partner's server is to be told.
+fn told_body(reference: &str) -> String {
+    format!(r#"{{"told":"{reference}"}}"#)
 }
 
 impl Course {
