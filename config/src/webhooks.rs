@@ -25,7 +25,7 @@ pub struct Webhooks {
 impl Webhooks {
     pub(crate) fn read(mut from: Section<'_>) -> Self {
         let connect_timeout = from.millis("connect_timeout_ms", 10..=60_000);
-        let timeout = from.millis("timeout_ms", 100..=60_000);
+        let timeout = from.millis("timeout_ms", 100..=15_000);
         from.relate("connect_timeout_ms", "must not be more than", "timeout_ms", connect_timeout <= timeout);
         let in_flight_max = from.number("in_flight_max", 1..=65_536);
         let in_flight_per_endpoint_max = from.number("in_flight_per_endpoint_max", 1..=1_024);

@@ -28,8 +28,9 @@ use crate::outgoing::Outgoing;
 use attempt::Recipient;
 use lanes::{Address, Caps, Lanes, Sign};
 
-/// How much longer than an attempt a claim lasts: the time that a delivery may wait in its lane. It is what a crash costs a delivery.
-const LEASE_BEYOND: Duration = Duration::from_secs(50);
+/// How much longer a claim lasts than three attempts, of which two are for waiting in a lane and one for its own: the time to write down
+/// how it went. All of it is what a crash costs a delivery.
+const LEASE_BEYOND: Duration = Duration::from_secs(5);
 /// The most attempts settled in one transaction.
 const SETTLE_MAX: usize = 256;
 /// The wait before a transaction that failed is tried again.
@@ -92,7 +93,7 @@ impl Dispatcher {
         Self(Arc::new(Shared {
             parts,
             timeout: settings.timeout,
-            lease: settings.timeout + LEASE_BEYOND,
+            lease: 3 * settings.timeout + LEASE_BEYOND,
             lanes: Mutex::new(Lanes::new(caps)),
             recipients: Mutex::default(),
             ended,
@@ -252,7 +253,7 @@ impl Shared {
     fn start(self: &Arc<Self>) {
         loop {
             // The lock is not held while a task is made.
-            let Some((address, work)) = self.lanes().next() else { return };
+            let Some((address, work)) = self.lanes().take_turn() else { return };
             tokio::spawn(self.clone().run(address, work));
         }
     }

@@ -22,6 +22,11 @@ impl CpuTime {
         Ok(Self { clock, so_far: read(clock)? })
     }
 
+    /// What it had had at that moment, since it began.
+    pub fn so_far(&self) -> Duration {
+        self.so_far
+    }
+
     /// What it has had since then.
     pub fn elapsed(&self) -> Result<Duration> {
         Ok(read(self.clock)?.saturating_sub(self.so_far))

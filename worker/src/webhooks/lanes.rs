@@ -192,7 +192,7 @@ impl<W> Lanes<W> {
 
     /// The next piece of work to start: of the store whose turn it is, of the endpoint whose turn it is there. Whoever takes it says so with
     /// [`Lanes::done`] when it has ended. `None` when nothing may be started.
-    pub fn next(&mut self) -> Option<(Address, W)> {
+    pub fn take_turn(&mut self) -> Option<(Address, W)> {
         // A destination that is full is passed by, and looked at again; once round all lines is enough.
         let mut to_look_at: usize = self.lines.values().map(VecDeque::len).sum();
         while self.in_flight < self.caps.in_flight && to_look_at > 0 {

@@ -10,7 +10,7 @@ fn address(store_id: i64, endpoint: u128, destination: &str) -> Address {
 
 /// Starts everything that may be started, in order.
 fn start<W>(lanes: &mut Lanes<W>) -> Vec<(Address, W)> {
-    std::iter::from_fn(|| lanes.next()).collect()
+    std::iter::from_fn(|| lanes.take_turn()).collect()
 }
 
 #[test]
