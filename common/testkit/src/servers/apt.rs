@@ -33,7 +33,7 @@ pub fn unpack(packages: &[&str], prefix: &Path, progress: &dyn Fn(&str)) -> Resu
     if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/dpkg-deb").exists() {
         bail!(
             "{} not found, and this system has no apt-get to fetch Debian's packages with: install what provides them (postgres and initdb; \
-             redis-server or valkey-server; python3 with venv and pip; curl; slowhttptest; nginx; haproxy) so that it is in PATH. Instead of \
+             redis-server or valkey-server; python3 with venv and pip; curl; slowhttptest; nginx; haproxy; php) so that it is in PATH. Instead of \
              servers, DATABASE_URL and REDIS_URL can be set",
             packages.join(" and ")
         );
@@ -123,7 +123,7 @@ impl Apt {
 /// The packages of a simulated installation that hold something that one of our programs loads or reads. The C library stays the system's, because a
 /// program's loader and its C library must be one pair; LLVM serves only the JIT, which is off.
 fn needed(simulation: &str) -> Vec<String> {
-    const PROGRAMS: [&str; 8] = ["postgresql", "redis", "valkey", "python3", "curl", "slowhttptest", "nginx", "haproxy"];
+    const PROGRAMS: [&str; 9] = ["postgresql", "redis", "valkey", "python3", "curl", "slowhttptest", "nginx", "haproxy", "php"];
     const UNNEEDED: [&str; 6] = ["libc6", "libc-bin", "libc-l10n", "libllvm", "libz3", "libperl"];
     let names = simulation.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
     let kept = names.filter(|name| {
