@@ -1,5 +1,6 @@
 //! Webhooks, from the order to the partner's server: signed, in order, tried again as promised, and nobody in anybody's way.
 
+mod faults;
 mod others;
 
 use std::collections::{BTreeMap, HashMap};
