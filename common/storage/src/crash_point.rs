@@ -97,6 +97,7 @@ mod walked {
         "deliver.settled",
         "deliver.committing",
         "deliver.committed",
+        "deliver.next_claimed",
         // An order is read, and revoked.
         "read.order_found",
         "revoke.begun",

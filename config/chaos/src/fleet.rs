@@ -134,6 +134,8 @@ impl Fleet {
 
         let through = |url: String, port: u16, proxy: &Proxy| url.replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));
         let services = Settings::new().redis(&through(redis.url(), redis.port(), &redis_proxy)).set("LOG__FORMAT", "json");
+        // So that what a killed worker was delivering is due again soon.
+        let services = services.set("WEBHOOKS__TIMEOUT_MS", "2000").set("WEBHOOKS__CONNECT_TIMEOUT_MS", "2000");
         let [edge_settings, worker_settings] =
             logins().map(|login| services.clone().postgres(&through(login.url(&postgres.url()), postgres.port(), &pg_proxy)));
         let straight = Settings::new().postgres(&postgres.url()).redis(&redis.url()).set("POSTGRES__STATEMENT_TIMEOUT_MS", "120000");

@@ -9,6 +9,7 @@ use testkit::process::Usage;
 
 use crate::judge::{RULES, Violation};
 use crate::load::{Completion, Kind};
+use crate::partner;
 use crate::plan::Fault;
 
 /// A round as it went.
@@ -47,6 +48,8 @@ pub struct Report {
     pub orders: usize,
     /// License keys given out in the end.
     pub license_keys: usize,
+    /// Events that partners heard of.
+    pub events: usize,
     /// Promises that were not kept.
     pub violations: Vec<Violation>,
 }
@@ -112,15 +115,17 @@ impl Report {
         writeln!(out, "fulfillments that were made: {}", self.latency(|call| call.kind == Kind::First && call.status == 201))?;
         writeln!(out, "503s: {}", self.latency(|call| call.status == 503))?;
         writeln!(out, "{} acknowledged; {} orders with {} license keys", self.acknowledged(), self.orders, self.license_keys)?;
-        writeln!(out, "at rest after {}", seconds(self.rested_after))?;
+        writeln!(out, "partners heard of {} events; at rest after {}", self.events, seconds(self.rested_after))?;
         for (name, before, after) in &self.processes {
             let megabytes = |usage: &Usage| usage.resident_bytes / 1_000_000;
             let (was, is) = (megabytes(before), megabytes(after));
             writeln!(out, "{name}: {was} → {is} MB resident, {} → {} descriptors", before.open_files, after.open_files)?;
         }
         writeln!(out)?;
-        for (rule, statement, _) in RULES {
-            let broken = self.violations.iter().filter(|violation| violation.rule == rule).count();
+        for (rule, statement) in
+            RULES.iter().map(|(rule, statement, _)| (rule, statement)).chain(partner::RULES.iter().map(|(a, b)| (a, b)))
+        {
+            let broken = self.violations.iter().filter(|violation| violation.rule == *rule).count();
             writeln!(out, "{} {rule}: {statement}", if broken == 0 { "holds ".to_owned() } else { format!("BROKEN {broken} ×") })?;
         }
         for violation in self.violations.iter().take(50) {

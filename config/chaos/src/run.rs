@@ -19,6 +19,7 @@ use crate::fleet::{Fleet, Programs};
 use crate::judge::{Violation, judge};
 use crate::ledger::{self, Ledger};
 use crate::load::{Load, MADE, SCARCE, STOCKED, Store};
+use crate::partner::Partner;
 use crate::plan::{self, Fault, Strike};
 use crate::report::{Healed, Report};
 use crate::truth;
@@ -66,6 +67,9 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     storage::pg::migrations::run(&pg).await?;
     truth::note_moves(&pg).await?;
     let shops = open_shops(&pg).await?;
+    let partner = Partner::open(&pg, shops.iter().map(|(shop, _)| shop)).await?;
+    let nothing_comes = CancellationToken::new();
+    let listening = tokio::spawn(partner.clone().listen(nothing_comes.clone()));
     fleet.start_services().await?;
 
     let settings = fleet.settings();
@@ -104,12 +108,14 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     progress("nobody calls any more; waiting until nothing is being worked on");
     let resting = Instant::now();
     let at_rest = harness.rest(resting + REST_DEADLINE, &pg).await;
+    // What a killed worker had begun to deliver is due when its lease is over.
+    let delivered = partner.rest(resting + REST_DEADLINE, &pg).await;
     let rested_after = resting.elapsed();
     nobody_insists.cancel();
     insisting.await?;
     load.check()?;
     let Harness { mut fleet, mut violations, .. } = harness;
-    if let Err(why) = at_rest {
+    for why in [at_rest, delivered].into_iter().filter_map(Result::err) {
         violations.push(Violation { rule: "comes_to_rest", what: format!("{why:#}") });
     }
     load.hang_up();
@@ -120,6 +126,10 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     let store_ids: Vec<i64> = shops.iter().map(|(shop, _)| shop.store_id).collect();
     let truth = truth::read(&pg, &store_ids, &sealer).await?;
     violations.extend(judge(&ledger::read(&ledger_path)?, &truth));
+    nothing_comes.cancel();
+    listening.await?;
+    let (events, unheard) = partner.judge(&pg).await?;
+    violations.extend(unheard);
     violations.extend(audit_violations(&pg, &settings).await?);
     block_in_place(|| fleet.stop())?;
     Ok(Report {
@@ -132,6 +142,7 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
         processes,
         orders: truth.orders.len(),
         license_keys: truth.orders.values().map(|order| order.license_keys.len()).sum(),
+        events,
         violations,
     })
 }

@@ -63,7 +63,9 @@ impl Servers {
         let settings = DURABLE.map(str::to_owned).to_vec();
         let postgres = Postgres::start_with(&binaries, PostgresOptions { settings, log: log("postgres"), ..PostgresOptions::default() })?;
         let redis = Redis::start_with(&binaries, RedisOptions { log: log("redis"), ..RedisOptions::default() })?;
+        // What makes the load must not give up because it makes much.
         let patient = Settings::new().postgres(&postgres.url()).set("POSTGRES__STATEMENT_TIMEOUT_MS", "600000");
+        let patient = patient.set("POSTGRES__CHECKOUT_TIMEOUT_MS", "60000").set("EDGE__FULFILL_DEADLINE_MS", "60000");
         let pg = Pg::new(&patient.load()?.postgres, "bench")?;
         storage::pg::migrations::run(&pg).await.context("making the tables")?;
         let logins = make_logins(&pg, &postgres.url()).await?;

@@ -16,7 +16,9 @@ pub const NAME: &str = "poll_webhooks";
 const CLAIM_MAX: usize = 500;
 /// While there is more, the least time between two looks: attempts end one by one, and room for several is worth a look.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Rows changed in one step of what is not urgent.
+/// Between two looks at what is not urgent.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// Rows changed in one step of it.
 const STEP_ROWS: i64 = 1_000;
 
 /// Polls until `stop`, each `interval` and as long as something is left.
@@ -24,8 +26,7 @@ pub async fn run(pg: Pg, dispatcher: Dispatcher, interval: Duration, stop: Cance
     let mut tended = None;
     loop {
         let polled = async {
-            // What is not urgent at all, and costs little: no oftener than the interval.
-            if tended.is_none_or(|at: Instant| at.elapsed() >= interval) {
+            if tended.is_none_or(|at: Instant| at.elapsed() >= TEND_EVERY) {
                 tended = Some(Instant::now());
                 tend(&pg).await?;
             }

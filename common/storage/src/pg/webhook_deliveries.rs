@@ -159,7 +159,7 @@ pub enum Outcome {
     Failed(Option<Duration>),
     /// The partner's server is gone for good. The endpoint is disabled, and the delivery kept for when it is enabled again.
     Gone,
-    /// It was not made after all, and does not count.
+    /// It was not made after all, and does not count in the schedule. The number stays: given again, it would name two claims.
     NotMade,
 }
 
@@ -202,10 +202,12 @@ pub async fn settle(pg: &Pg, ended: &[Ended], lease: Duration) -> Result<Vec<Cla
     reach("deliver.settled").await;
     // Whoever ends attempts at the same endpoints at the same time takes them in the same order.
     note_failures(&*tx, ended).await?;
-    let next = if settled.is_empty() { Vec::new() } else { claim_next(&*tx, &settled, lease).await? };
     reach("deliver.committing").await;
     tx.commit().await?;
     reach("deliver.committed").await;
+    // For the claim somebody does wait: one that was forgotten would be an attempt that nobody counted.
+    let next = if settled.is_empty() { Vec::new() } else { claim_next(&**client, &settled, lease).await? };
+    reach("deliver.next_claimed").await;
     Ok(next)
 }
 
@@ -249,7 +251,7 @@ async fn settle_rows(tx: &impl GenericClient, ended: &[Ended]) -> Result<Vec<(St
              settled as (
                  update webhook_deliveries d set
                      status = ended.status,
-                     attempts = case when made then d.attempts else d.attempts - 1 end,
+                     attempts_before = case when made then d.attempts_before else d.attempts_before + 1 end,
                      next_attempt_at = now() + make_interval(secs => wait_s),
                      settled_at = case when ended.status = 'pending' then null else now() end
                  from ended where d.id = ended.id and d.attempts = ended.attempts and d.status = 'pending'
@@ -305,7 +307,7 @@ async fn note_failures(tx: &impl GenericClient, ended: &[Ended]) -> Result<(), S
 }
 
 /// Of each order and endpoint, the next event that waits.
-async fn claim_next(tx: &impl GenericClient, settled: &[(String, Uuid)], lease: Duration) -> Result<Vec<Claimed>, StorageError> {
+async fn claim_next(client: &impl GenericClient, settled: &[(String, Uuid)], lease: Duration) -> Result<Vec<Claimed>, StorageError> {
     let (orders, endpoints): (Vec<&str>, Vec<Uuid>) = settled.iter().map(|(order, endpoint)| (order.as_str(), *endpoint)).unzip();
     let sql = format!(
         "update webhook_deliveries d set waits = false,
@@ -320,7 +322,7 @@ async fn claim_next(tx: &impl GenericClient, settled: &[(String, Uuid)], lease: 
          where d.id = next.id and d.attempts = d.attempts_before and w.id = d.endpoint_id and e.id = d.event_id
          returning {CLAIMED}, w.enabled"
     );
-    let rows = tx.query(&sql, &[&orders, &endpoints, &lease.as_secs_f64()]).await?;
+    let rows = client.query(&sql, &[&orders, &endpoints, &lease.as_secs_f64()]).await?;
     Ok(rows.iter().filter(|row| row.get::<_, bool>(12)).map(read).collect())
 }
 

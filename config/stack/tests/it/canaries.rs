@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use storage::Pg;
 use testkit::http::{Client, Response};
 use testkit::process::{Launch, Process, Signal};
+use testkit::receiver::{Behavior, Receiver};
 use testkit::servers::{Host, Kind, Login, Postgres, PostgresOptions, Redis, RedisOptions};
 use testkit::settings::Settings;
 use testkit::shop::Shop;
@@ -276,6 +277,36 @@ async fn all_that_goes_wrong(bench: &mut Bench, address: SocketAddr, good: &str,
     }
 }
 
+/// Endpoints with a partner's own secret and with one of ours, and some that cannot be.
+async fn webhooks(bench: &mut Bench, client: &Client, receiver: &Receiver) {
+    let path = "/api/v1/stores/demo/webhooks/";
+    let headers = [("content-type", "application/json")];
+    let (place, token) = (bench.canaries.word("a webhook's path", TRUTH), bench.canaries.word("a token in a webhook's URL", TRUTH));
+    let url = receiver.url(&format!("/{place}?token={token}"));
+    let own = json!({ "url": url, "secret": bench.canaries.word("a partner's own webhook secret", NOWHERE) });
+    let ours = json!({ "url": url });
+    for body in [own, ours] {
+        let made = client.send(Method::POST, path, &headers, body.to_string()).await.expect("an answer");
+        assert_eq!(made.status, 201, "{made:?}");
+        if let Some(random) = made.json()["secret"].as_str().and_then(|secret| secret.strip_prefix("whsec_")) {
+            bench.canaries.known("a webhook's secret", random, NOWHERE);
+        }
+    }
+    let (secret, url) =
+        (bench.canaries.word("a webhook secret that cannot be", NOWHERE), bench.canaries.word("a webhook's URL that cannot be", NOWHERE));
+    for body in [
+        json!({ "url": "http://127.0.0.1/", "secret": format!("whsec_{secret}") }),
+        json!({ "url": "http://127.0.0.1/", "secret": secret.repeat(20) }),
+        json!({ "url": format!("http://user:{secret}@127.0.0.1/{url}") }),
+        json!({ "url": format!("http://10.0.0.1/{url}") }),
+        json!({ "url": format!("ftp://{url}/") }),
+    ] {
+        let refused = client.send(Method::POST, path, &headers, body.to_string()).await.expect("an answer");
+        assert_eq!(refused.status, 400, "{refused:?}");
+        bench.keep(&refused);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn words_of_callers_and_secrets_are_only_where_they_may_be() {
     let (mut bench, pg, shop, key) = bench().await;
@@ -291,6 +322,8 @@ async fn words_of_callers_and_secrets_are_only_where_they_may_be() {
     let ((edge, at), (worker, at_worker)) = (bench.start(0).await, bench.start(1).await);
     let admins = [at["admin"], at_worker["admin"]];
     let client = Client::new(at["listen"], false).with_key(&key);
+    let receiver = Receiver::start(Behavior::status(500)).await.expect("a receiver");
+    webhooks(&mut bench, &client, &receiver).await;
     let first = Words::new(&mut bench.canaries);
     let (headers, fulfill, session) = (first.headers(), fulfill_path("demo"), "/api/v1/stores/demo/checkout/session/");
     eventually("the first order", SOON, async || {
@@ -302,6 +335,7 @@ async fn words_of_callers_and_secrets_are_only_where_they_may_be() {
         (answer.status == 201).then_some(())
     })
     .await;
+    receiver.wait_for_requests(2, SOON).await.expect("both endpoints hear of it");
     let signed = client.send(Method::POST, session, &headers, first.session.to_string()).await.expect("an answer");
     assert_eq!(signed.status, 201, "{signed:?}");
     let token = signed.json()["token"].as_str().expect("a token").to_owned();
