@@ -12,7 +12,7 @@ use common::job::NewOrder;
 use common::order::{Failure, OrderStatus};
 use common::seal::Sealer;
 use storage::crash_point::reach;
-use storage::pg::events::{self, Due};
+use storage::pg::events::{self, Born};
 use storage::pg::license_keys::Busy;
 use storage::pg::order_items::{self, Item};
 use storage::pg::orders::{self, ProcessingOrder};
@@ -21,7 +21,7 @@ use storage::{Pg, StorageError};
 use uuid::Uuid;
 
 use crate::allocation::{Allocator, Catalogue, Sale};
-use crate::webhooks::hints::Hints;
+use crate::webhooks::{Dispatcher, Expected};
 
 /// How often a lone order is tried again when the stock looked short and then was not. Each time somebody else got ahead.
 const LONE_TRIES: u32 = 10;
@@ -36,8 +36,8 @@ pub struct Fulfillment {
     pub requests: Sealer,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Tells workers at once what is to be delivered; without it they find it by themselves, within the second.
-    pub hints: Option<Hints>,
+    /// Delivers events as soon as they are committed; without it workers find them by themselves, within the second.
+    pub dispatcher: Option<Dispatcher>,
     /// Starts of one order before it is given up.
     pub starts_max: i32,
 }
@@ -100,6 +100,7 @@ impl Fulfillment {
 
     /// One transaction for all of these orders. `None` for those that fell short, which are as if they had never been asked for.
     async fn attempt(&self, wanted: &[&NewOrder], busy: Busy) -> Result<Vec<Option<FulfillOutcome>>, StorageError> {
+        let expected = self.expect(wanted);
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
         reach("attempt.begun").await;
@@ -117,7 +118,7 @@ impl Fulfillment {
         }
         let sold: Vec<(&NewOrder, &Sale)> =
             orders.iter().zip(&sales).filter_map(|(order, sale)| sale.as_ref().map(|sale| (*order, sale))).collect();
-        let due = self.record(&tx, &sold, true).await?;
+        let born = self.record(&tx, &sold, true, expected.as_ref()).await?;
 
         let mut outcomes: Vec<Option<FulfillOutcome>> = wanted.iter().map(|_| None).collect();
         let others: Vec<usize> = (0..wanted.len()).filter(|index| !inserted.contains(index)).collect();
@@ -127,7 +128,7 @@ impl Fulfillment {
         reach("attempt.committing").await;
         tx.commit().await?;
         reach("attempt.committed").await;
-        self.tell(&due);
+        self.deliver(expected, born);
         for ((&index, order), sale) in inserted.iter().zip(orders).zip(sales) {
             let (order_id, status) = (order.order_id.clone(), OrderStatus::Fulfilled);
             outcomes[index] = sale.map(|sale| FulfillOutcome::Order { order_id, status, items: sale.sold, replayed: false });
@@ -153,10 +154,17 @@ impl Fulfillment {
         Ok(inserted.iter().filter_map(|id| by_id.get(id.as_str()).copied()).collect())
     }
 
-    /// Items, keys and events of orders that got everything; returns what is to be delivered. `made_now` says that the order itself is new, so that its first event is too.
-    async fn record(&self, tx: &Transaction<'_>, sold: &[(&NewOrder, &Sale)], made_now: bool) -> Result<Vec<Due>, StorageError> {
+    /// Items, keys and events of orders that got everything; returns what is to be delivered. `made_now` says that the order itself is new,
+    /// so that its first event is too.
+    async fn record(
+        &self,
+        tx: &Transaction<'_>,
+        sold: &[(&NewOrder, &Sale)],
+        made_now: bool,
+        expected: Option<&Expected<'_>>,
+    ) -> Result<Born, StorageError> {
         if sold.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Born::default());
         }
         let items: Vec<(&OrderId, &[Item])> = sold.iter().map(|(order, sale)| (&order.order_id, sale.items.as_slice())).collect();
         order_items::insert(&**tx, &items).await?;
@@ -169,14 +177,23 @@ impl Fulfillment {
             }
             happened.push((EventKind::Fulfilled, *order));
         }
-        let due = events::insert_of_fulfillment(&**tx, &happened, &created_at).await?;
+        let wish = expected.map(|expected| &expected.wish);
+        let born = events::insert_of_fulfillment(&**tx, &happened, &created_at, wish).await?;
         reach("record.events_inserted").await;
-        Ok(due)
+        Ok(born)
     }
 
-    fn tell(&self, due: &[Due]) {
-        if let Some(hints) = &self.hints {
-            hints.send(due);
+    /// What may be claimed of the events of these orders. Asked before the transaction begins, whose clock stands from then on.
+    fn expect(&self, orders: &[&NewOrder]) -> Option<Expected<'_>> {
+        self.dispatcher.as_ref()?.expect(&orders.iter().map(|order| order.store_id).collect())
+    }
+
+    fn deliver(&self, expected: Option<Expected<'_>>, born: Born) {
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.tell(&born.due);
+        }
+        if let Some(expected) = expected {
+            expected.begin(born.claimed);
         }
     }
 
@@ -259,6 +276,7 @@ impl Fulfillment {
         busy: Busy,
         completed: &mut Completed,
     ) -> Result<Vec<&'a NewOrder>, StorageError> {
+        let expected = self.expect(wanted);
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
         reach("complete.begun").await;
@@ -287,7 +305,7 @@ impl Fulfillment {
                 None => short.push(*order),
             }
         }
-        let due = self.record(&tx, &sold, false).await?;
+        let born = self.record(&tx, &sold, false, expected.as_ref()).await?;
         let fulfilled: Vec<OrderId> = sold.iter().map(|(order, _)| order.order_id.clone()).collect();
         orders::set_status(&*tx, &fulfilled, OrderStatus::Fulfilled).await?;
         reach("complete.status_set").await;
@@ -298,7 +316,7 @@ impl Fulfillment {
         reach("complete.committing").await;
         tx.commit().await?;
         reach("complete.committed").await;
-        self.tell(&due);
+        self.deliver(expected, born);
         Ok(short)
     }
 

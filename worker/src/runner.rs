@@ -96,14 +96,6 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     let client = redis::client(&settings.redis)?;
     let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
     let webhook_queue = QueueName::new(&settings.queue.prefix, deliver_webhook::NAME);
-    let fulfillment = Arc::new(Fulfillment {
-        pg: pg.clone(),
-        allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&settings.secrets.license_digest)),
-        requests: sealer(Purpose::OrderRequest),
-        clock: Arc::new(SystemClock::new()),
-        hints: Some(Hints::new(Producer::new(client.clone(), webhook_queue.clone()))),
-        starts_max: i32::from(settings.worker.job_starts_max),
-    });
     let queue = QueueName::new(&settings.queue.prefix, fulfill_order::NAME);
     let rules = if settings.mode == config::Mode::Production { Rules::Production } else { Rules::Development };
     let parts = webhooks::Parts {
@@ -112,9 +104,18 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         secrets: sealer(Purpose::WebhookSecret),
         rules,
         clock: Arc::new(SystemClock::new()),
+        hints: Some(Hints::new(Producer::new(client.clone(), webhook_queue.clone()))),
         metrics: worker_metrics.clone(),
     };
     let dispatcher = Dispatcher::new(parts, &settings.webhooks);
+    let fulfillment = Arc::new(Fulfillment {
+        pg: pg.clone(),
+        allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&settings.secrets.license_digest)),
+        requests: sealer(Purpose::OrderRequest),
+        clock: Arc::new(SystemClock::new()),
+        dispatcher: Some(dispatcher.clone()),
+        starts_max: i32::from(settings.worker.job_starts_max),
+    });
     let job = Arc::new(FulfillOrder {
         fulfillment: fulfillment.clone(),
         pg: pg.clone(),

@@ -8,7 +8,7 @@ pub mod attempt;
 pub mod hints;
 pub mod lanes;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use common::clock::Clock;
 use common::seal::Sealer;
 use common::webhook_target::Rules;
 use storage::crash_point::reach;
-use storage::pg::webhook_deliveries::{self, Claimed, Ended};
+use storage::pg::events::{Due, Wish};
+use storage::pg::webhook_deliveries::{self, Claimed, Ended, Outcome};
 use storage::{Pg, StorageError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 use crate::metrics::WorkerMetrics;
 use crate::outgoing::Outgoing;
 use attempt::Recipient;
+use hints::Hints;
 use lanes::{Address, Caps, Lanes, Sign};
 
 /// How much longer a claim lasts than three attempts, of which two are for waiting in a lane and one for its own: the time to write down
@@ -50,6 +52,8 @@ pub struct Parts {
     pub rules: Rules,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Tells other workers what there is no room for here; without it they find it by themselves, within the second.
+    pub hints: Option<Hints>,
     /// Counts.
     pub metrics: WorkerMetrics,
 }
@@ -102,6 +106,27 @@ impl Dispatcher {
             claiming: AtomicUsize::new(0),
             is_closing: AtomicBool::new(false),
         }))
+    }
+
+    /// For whoever is about to write events of these stores: what he may claim with them. `None` when nothing more is begun here.
+    pub fn expect(&self, stores: &HashSet<i64>) -> Option<Expected<'_>> {
+        let claiming = Claiming::begin(&self.0)?;
+        let lanes = self.0.lanes();
+        // What comes of a batch is not bounded by the room in all, which therefore is to be ample.
+        if lanes.is_half_full() {
+            return None;
+        }
+        let room = i32::try_from(lanes.room_of_unknown()).unwrap_or(i32::MAX);
+        let wish = Wish { lease: self.0.lease, room, rooms: lanes.rooms_of(stores) };
+        drop(lanes);
+        Some(Expected { shared: &self.0, claiming, began: Instant::now(), wish })
+    }
+
+    /// Tells other workers of deliveries that are due.
+    pub fn tell(&self, due: &[Due]) {
+        if let Some(hints) = &self.0.parts.hints {
+            hints.send(due);
+        }
     }
 
     /// Claims and begins those of these deliveries that there is room for. The others stay due.
@@ -175,7 +200,7 @@ impl Dispatcher {
     async fn begin(&self, claimed: Vec<Claimed>) {
         if !claimed.is_empty() {
             reach("deliver.claimed").await;
-            self.0.begin(claimed);
+            self.0.begin(claimed, Instant::now());
         }
     }
 
@@ -209,7 +234,7 @@ impl Dispatcher {
                 tokio::time::sleep(SETTLE_AGAIN).await;
             };
             batch.clear();
-            shared.begin(next);
+            shared.begin(next, Instant::now());
             // Whoever else is about to end does so now, and is settled together with the others.
             tokio::task::yield_now().await;
         }
@@ -227,8 +252,7 @@ impl Shared {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(self: &Arc<Self>, claimed: Vec<Claimed>) {
-        let claimed_at = Instant::now();
+    fn begin(self: &Arc<Self>, claimed: impl IntoIterator<Item = Claimed>, claimed_at: Instant) {
         for claimed in claimed {
             if self.is_closing.load(Ordering::Acquire) {
                 self.give_back(&claimed);
@@ -243,6 +267,7 @@ impl Shared {
                 Err(why) => {
                     tracing::error!(endpoint = %claimed.endpoint_id, %why, "a webhook cannot be sent");
                     self.end(attempt::impossible(&claimed, why));
+                    self.keep_waiting(&claimed.followers);
                 }
             }
         }
@@ -258,25 +283,39 @@ impl Shared {
         }
     }
 
-    async fn run(self: Arc<Self>, address: Address, work: Work) {
+    async fn run(self: Arc<Self>, address: Address, mut work: Work) {
         // Even if the attempt panics, its lane goes on.
         let mut lane = InLane { shared: &self, address, sign: Sign::None };
         let ended = if work.claimed_at.elapsed() + self.timeout > self.lease {
             // Others may claim it any moment.
             attempt::not_made(&work.claimed)
         } else {
-            let (ended, sign) = attempt::make(&self.parts, &work.claimed, &work.recipient).await;
+            let (ended, sign) = attempt::make(&self.parts, &work.claimed, work.claimed_at, &work.recipient).await;
             lane.sign = sign;
             ended
         };
         reach("deliver.answered").await;
-        drop(lane);
+        let mut followers = std::mem::take(&mut work.claimed.followers);
+        let is_settled = matches!(ended.outcome, Outcome::Delivered | Outcome::Failed(None));
         self.end(ended);
+        if !is_settled {
+            self.keep_waiting(&followers);
+        } else if let Some(mut next) = followers.pop_front() {
+            next.followers = followers;
+            self.begin([next], work.claimed_at);
+        }
+        // Not before: a stop takes lanes without work for its end.
+        drop(lane);
         self.start();
     }
 
     fn give_back(&self, claimed: &Claimed) {
         self.end(attempt::not_made(claimed));
+        self.keep_waiting(&claimed.followers);
+    }
+
+    fn keep_waiting(&self, followers: &VecDeque<Claimed>) {
+        followers.iter().for_each(|follower| self.end(attempt::too_early(follower)));
     }
 
     fn end(&self, ended: Ended) {
@@ -328,6 +367,23 @@ impl Drop for InLane<'_> {
             self.shared.room.notify_one();
         }
         given_back.iter().for_each(|work| self.shared.give_back(&work.claimed));
+    }
+}
+
+/// Events that are being written, whose deliveries are claimed with them. A stop waits for it.
+pub struct Expected<'a> {
+    shared: &'a Arc<Shared>,
+    claiming: Claiming<'a>,
+    began: Instant,
+    /// What may be claimed.
+    pub wish: Wish,
+}
+
+impl Expected<'_> {
+    /// They are committed: begins what was claimed.
+    pub fn begin(self, claimed: Vec<Claimed>) {
+        self.shared.begin(claimed, self.began);
+        drop(self.claiming);
     }
 }
 

@@ -87,11 +87,11 @@ impl Recipient {
 }
 
 /// Makes the attempt. Never takes longer than an attempt may.
-pub async fn make(parts: &Parts, claimed: &Claimed, recipient: &Recipient) -> (Ended, Sign) {
+pub async fn make(parts: &Parts, claimed: &Claimed, claimed_at: Instant, recipient: &Recipient) -> (Ended, Sign) {
     let began = Instant::now();
     let unix_s = parts.clock.now().unix_s();
     if claimed.attempts == 1 {
-        parts.metrics.webhook_wait_seconds.observe(claimed.age_s);
+        parts.metrics.webhook_wait_seconds.observe(claimed.age_s + (began - claimed_at).as_secs_f64());
     }
     let headers = recipient.headers(claimed, unix_s);
     let Attempt { outcome, duration } =
@@ -130,6 +130,11 @@ pub fn impossible(claimed: &Claimed, why: String) -> Ended {
 /// The end of an attempt that there was no time or no room for.
 pub fn not_made(claimed: &Claimed) -> Ended {
     ended(claimed, Outcome::NotMade, None)
+}
+
+/// The end of an attempt for which it is too early, as the event before it is to be tried again.
+pub fn too_early(claimed: &Claimed) -> Ended {
+    ended(claimed, Outcome::Waits, None)
 }
 
 fn ended(claimed: &Claimed, outcome: Outcome, made: Option<Made>) -> Ended {

@@ -2,7 +2,7 @@
 //! store by store, so that nobody's backlog is in anybody's way; a lane whose server does not answer shrinks to one attempt and pauses. No
 //! I/O and no clock: whoever asks says what time it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,12 +77,18 @@ impl<W> Lane<W> {
     fn room(&self) -> usize {
         if self.paused_until.is_some() { 0 } else { (2 * self.permits).saturating_sub(self.waiting.len() + self.in_flight) }
     }
+
+    fn told(&self, endpoint_id: Uuid) -> Room {
+        Room { endpoint_id, deliveries: i32::try_from(self.room()).unwrap_or(0) }
+    }
 }
 
 /// All lanes.
 pub struct Lanes<W> {
     caps: Caps,
     lanes: HashMap<Uuid, Lane<W>>,
+    /// Which lanes a store has.
+    of_store: HashMap<i64, Vec<Uuid>>,
     /// Lanes of a store that may start something, and the stores that have any; each takes its turn from the front.
     lines: HashMap<i64, VecDeque<Uuid>>,
     turns: VecDeque<i64>,
@@ -97,6 +103,7 @@ impl<W> Lanes<W> {
         Self {
             caps,
             lanes: HashMap::new(),
+            of_store: HashMap::new(),
             lines: HashMap::new(),
             turns: VecDeque::new(),
             destinations: HashMap::new(),
@@ -120,6 +127,11 @@ impl<W> Lanes<W> {
         (2 * self.caps.in_flight).saturating_sub(self.in_flight + self.waiting)
     }
 
+    /// Whether half of what may be taken in all has been.
+    pub fn is_half_full(&self) -> bool {
+        self.in_flight + self.waiting >= self.caps.in_flight
+    }
+
     /// How much an endpoint may be given of which nothing is known.
     pub fn room_of_unknown(&self) -> usize {
         2 * PERMITS_AT_FIRST.min(self.caps.per_endpoint)
@@ -137,11 +149,24 @@ impl<W> Lanes<W> {
                 lane.paused_until = None;
             }
         }
-        self.lanes.retain(|_, lane| {
-            lane.in_flight > 0 || !lane.waiting.is_empty() || lane.paused_until.is_some() || now - lane.used < FORGOTTEN_AFTER
+        let of_store = &mut self.of_store;
+        self.lanes.retain(|endpoint_id, lane| {
+            let stays = lane.in_flight > 0 || !lane.waiting.is_empty() || lane.paused_until.is_some() || now - lane.used < FORGOTTEN_AFTER;
+            if !stays && let Some(lanes) = of_store.get_mut(&lane.store_id) {
+                lanes.retain(|of_store| of_store != endpoint_id);
+                if lanes.is_empty() {
+                    of_store.remove(&lane.store_id);
+                }
+            }
+            stays
         });
-        let room = |(&endpoint_id, lane): (&Uuid, &Lane<W>)| Room { endpoint_id, deliveries: i32::try_from(lane.room()).unwrap_or(0) };
-        self.lanes.iter().map(room).collect()
+        self.lanes.iter().map(|(&endpoint_id, lane)| lane.told(endpoint_id)).collect()
+    }
+
+    /// The same of these stores' endpoints alone, and nothing else.
+    pub fn rooms_of(&self, stores: &HashSet<i64>) -> Vec<Room> {
+        let endpoints = stores.iter().filter_map(|store_id| self.of_store.get(store_id)).flatten();
+        endpoints.filter_map(|&endpoint_id| Some(self.lanes.get(&endpoint_id)?.told(endpoint_id))).collect()
     }
 
     /// Says whether more is due for an endpoint than it was given. What is not known of is found by looking at everything.
@@ -159,16 +184,20 @@ impl<W> Lanes<W> {
     /// Adds work to its lane.
     pub fn add(&mut self, address: Address, work: W, now: Instant) {
         let permits = PERMITS_AT_FIRST.min(self.caps.per_endpoint);
-        let lane = self.lanes.entry(address.endpoint_id).or_insert_with(|| Lane {
-            store_id: address.store_id,
-            waiting: VecDeque::new(),
-            in_flight: 0,
-            permits,
-            silences: 0,
-            paused_until: None,
-            used: now,
-            in_line: false,
-            has_more: false,
+        let of_store = &mut self.of_store;
+        let lane = self.lanes.entry(address.endpoint_id).or_insert_with(|| {
+            of_store.entry(address.store_id).or_default().push(address.endpoint_id);
+            Lane {
+                store_id: address.store_id,
+                waiting: VecDeque::new(),
+                in_flight: 0,
+                permits,
+                silences: 0,
+                paused_until: None,
+                used: now,
+                in_line: false,
+                has_more: false,
+            }
         });
         lane.used = now;
         lane.waiting.push_back((address.destination, work));

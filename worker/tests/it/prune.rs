@@ -174,7 +174,7 @@ async fn after_its_days_an_idempotency_key_is_free_for_something_new_and_the_ref
         allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&secrets.license_digest)),
         requests: sealer(Purpose::OrderRequest),
         clock: Arc::new(SystemClock::new()),
-        hints: None,
+        dispatcher: None,
         starts_max: 5,
     };
     let fulfill =

@@ -1,13 +1,18 @@
 //! Events: facts about orders, born in the order's own transaction.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use common::event::{EventBody, EventKind};
 use common::ids::OrderId;
 use common::job::NewOrder;
 use common::webhook::ORDER_WAIT_S;
 use tokio_postgres::GenericClient;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::StorageError;
+use super::webhook_deliveries::{Claimed, Room};
 
 /// A delivery that is due as soon as its transaction is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +23,35 @@ pub struct Due {
     pub endpoint_id: Uuid,
 }
 
+/// What whoever writes events would deliver himself, as soon as they are committed.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// After it, whoever has not settled is taken for dead. Shorter than an event waits for an earlier one of its order.
+    pub lease: Duration,
+    /// How much an endpoint may be given that is not in `rooms`.
+    pub room: i32,
+    /// How much the others may be given.
+    pub rooms: Vec<Room>,
+}
+
+/// The deliveries of events that were just written.
+#[derive(Debug, Default)]
+pub struct Born {
+    /// Claimed as wished, each with those behind it that are to follow it.
+    pub claimed: Vec<Claimed>,
+    /// Due for anybody, as there was no room for them or no wish.
+    pub due: Vec<Due>,
+}
+
 /// Keeps the events of orders that were paid elsewhere, with a delivery to each endpoint that wants to hear of them. An event whose order
-/// has an earlier one that is not settled waits for it, a minute at most. Returns the deliveries that are due. `created_at` is RFC 3339.
+/// has an earlier one that is not settled waits for it, a minute at most. With a wish, deliveries are born claimed, as far as it goes:
+/// their first attempt is on the disk with the order itself and waits for nothing more. `created_at` is RFC 3339.
 pub async fn insert_of_fulfillment(
     tx: &impl GenericClient,
     events: &[(EventKind, &NewOrder)],
     created_at: &str,
-) -> Result<Vec<Due>, StorageError> {
+    wish: Option<&Wish>,
+) -> Result<Born, StorageError> {
     let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
     let bodies: Vec<EventBody<'_>> =
         events.iter().zip(&ids).map(|((kind, order), id)| EventBody::of_fulfillment(*kind, order, *id, created_at)).collect();
@@ -34,7 +61,12 @@ pub async fn insert_of_fulfillment(
     let sequences: Vec<i32> = bodies.iter().map(|body| body.sequence).collect();
     let kinds: Vec<&str> = bodies.iter().map(|body| body.event).collect();
     let json: Vec<String> = bodies.iter().map(EventBody::to_json).collect();
-    // Endpoints that are disabled get theirs too, and keep them.
+    let lease_s = wish.map_or(0.0, |wish| wish.lease.as_secs_f64());
+    let room = wish.map_or(0, |wish| wish.room);
+    let (endpoints, rooms): (Vec<Uuid>, Vec<i32>) =
+        wish.map(|wish| wish.rooms.as_slice()).unwrap_or_default().iter().map(|room| (room.endpoint_id, room.deliveries)).unzip();
+    // Endpoints that are disabled get theirs too, and keep them. `behind` counts the events of the order before it that are born with it.
+    // What follows a claimed one is claimed with it, for as long as it would wait: nobody else looks at it before.
     let sql = format!(
         "with made as (
              insert into events (id, store_id, live, order_id, sequence, kind, body)
@@ -42,23 +74,63 @@ pub async fn insert_of_fulfillment(
              returning id, store_id, live, order_id, sequence, kind),
          wanted as (
              select w.id as endpoint_id, w.enabled, made.id as event_id, made.order_id, made.sequence,
-                    lag(made.id) over (partition by made.order_id, w.id order by made.sequence) is not null
-                        or made.sequence > 1 and exists (
-                            select 1 from webhook_deliveries d
-                            where d.order_id = made.order_id and d.endpoint_id = w.id and d.status = 'pending') as waits
+                    row_number() over (partition by w.id, made.order_id order by made.sequence) - 1 as behind,
+                    made.sequence > 1 and exists (
+                        select 1 from webhook_deliveries d
+                        where d.order_id = made.order_id and d.endpoint_id = w.id and d.status = 'pending') as late
              from made join webhook_endpoints w
                  on w.store_id = made.store_id and w.live = made.live and (w.events = '{{}}' or made.kind = any(w.events))),
+         ranked as (
+             select wanted.*, bool_or(late) over of_order as waits_for_other,
+                    dense_rank() over (partition by endpoint_id order by order_id) <= coalesce(r.deliveries, $9) as fits
+             from wanted left join unnest($10::uuid[], $11::integer[]) r (endpoint_id, deliveries) using (endpoint_id)
+             window of_order as (partition by endpoint_id, order_id)),
          born as (
-             insert into webhook_deliveries (endpoint_id, event_id, order_id, sequence, waits, next_attempt_at)
-             select endpoint_id, event_id, order_id, sequence, waits,
-                    now() + make_interval(secs => case when waits then {ORDER_WAIT_S} else 0 end)
-             from wanted order by endpoint_id, order_id, sequence
-             returning id, endpoint_id, waits)
-         select born.id, born.endpoint_id from born join webhook_endpoints w on w.id = born.endpoint_id
-         where w.enabled and not born.waits"
+             insert into webhook_deliveries (endpoint_id, event_id, order_id, sequence, waits, attempts, next_attempt_at)
+             select endpoint_id, event_id, order_id, sequence, waits_for_other or behind > 0,
+                    (enabled and fits and not waits_for_other)::integer,
+                    now() + make_interval(secs => case when waits_for_other or behind > 0 then {ORDER_WAIT_S}
+                                                       when enabled and fits then $8::float8 else 0 end)
+             from ranked order by endpoint_id, order_id, sequence
+             returning id, endpoint_id, event_id, order_id, waits, attempts)
+         select born.id, born.endpoint_id, born.event_id, born.waits, born.attempts, w.store_id, w.url, w.sealed_secret,
+                case when w.previous_secret_until > now() then w.sealed_previous_secret end
+         from born join webhook_endpoints w on w.id = born.endpoint_id
+         where born.attempts > 0 or w.enabled and not born.waits
+         order by born.id"
     );
-    let rows = tx.query(&sql, &[&ids, &stores, &lives, &orders, &sequences, &kinds, &json]).await?;
-    Ok(rows.iter().map(|row| Due { id: row.get(0), endpoint_id: row.get(1) }).collect())
+    let parameters: [&(dyn ToSql + Sync); 11] =
+        [&ids, &stores, &lives, &orders, &sequences, &kinds, &json, &lease_s, &room, &endpoints, &rooms];
+    let mut born = Born::default();
+    for row in tx.query(&sql, &parameters).await? {
+        let (id, endpoint_id, event_id): (i64, Uuid, Uuid) = (row.get(0), row.get(1), row.get(2));
+        if row.get::<_, i32>(4) == 0 {
+            born.due.push(Due { id, endpoint_id });
+            continue;
+        }
+        let Some(at) = ids.iter().position(|id| *id == event_id) else { continue };
+        let claimed = Claimed {
+            id,
+            attempts: 1,
+            attempts_of_schedule: 1,
+            endpoint_id,
+            store_id: row.get(5),
+            url: row.get(6),
+            sealed_secret: row.get(7),
+            sealed_previous_secret: row.get(8),
+            event_id,
+            order_id: orders[at].to_owned(),
+            body: json[at].clone(),
+            age_s: 0.0,
+            followers: VecDeque::new(),
+        };
+        match born.claimed.last_mut() {
+            // They are born in the order of their endpoints, orders and sequences.
+            Some(leader) if row.get::<_, bool>(3) => leader.followers.push_back(claimed),
+            _ => born.claimed.push(claimed),
+        }
+    }
+    Ok(born)
 }
 
 /// The bodies of an order's events, oldest first.

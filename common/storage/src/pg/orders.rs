@@ -74,7 +74,7 @@ pub async fn write_down(pg: &Pg, order: &NewOrder, sealed_request: &[u8], create
     }
     reach("write_down.inserted").await;
     // What is due is found by the workers' poll: nobody hears of an order that was written down any sooner.
-    let _due = events::insert_of_fulfillment(&*tx, &[(EventKind::Created, order)], created_at).await?;
+    events::insert_of_fulfillment(&*tx, &[(EventKind::Created, order)], created_at, None).await?;
     reach("write_down.events_inserted").await;
     tx.execute("select pg_notify('order_processing', '')", &[]).await?;
     reach("write_down.notified").await;

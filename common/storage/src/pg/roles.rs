@@ -147,12 +147,12 @@ pub const RIGHTS: [Rights; 19] = [
         table: "webhook_deliveries",
         edge: &[
             ("select", ""),
-            ("insert", "endpoint_id, event_id, order_id, sequence, waits, next_attempt_at"),
+            ("insert", "endpoint_id, event_id, order_id, sequence, waits, attempts, next_attempt_at"),
             ("update", "status, waits, attempts_before, next_attempt_at, settled_at"),
         ],
         worker: &[
             ("select", ""),
-            ("insert", "endpoint_id, event_id, order_id, sequence, waits, next_attempt_at"),
+            ("insert", "endpoint_id, event_id, order_id, sequence, waits, attempts, next_attempt_at"),
             ("update", "status, waits, attempts, attempts_before, next_attempt_at, settled_at"),
             ("delete", ""),
         ],

@@ -1,10 +1,12 @@
 //! Deliveries of events to endpoints. A row is born in its event's transaction, claimed by counting an attempt on it, and settled by
 //! whoever counted last: a worker that comes too late changes nothing. All times are Postgres' own.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use common::webhook::schedule::ATTEMPTS_MAX;
-use common::webhook::{DISABLE_AFTER_FAILURES, DISABLE_AFTER_HOURS};
+use common::webhook::{DISABLE_AFTER_FAILURES, DISABLE_AFTER_HOURS, ORDER_WAIT_S};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
@@ -39,6 +41,8 @@ pub struct Claimed {
     pub body: String,
     /// How long ago the delivery was born, in seconds.
     pub age_s: f64,
+    /// Of the same order and for the same endpoint, claimed with it: each may be sent when the one before it is settled for good.
+    pub followers: VecDeque<Claimed>,
 }
 
 // The body has an e-mail address in it, and the URL may have a token.
@@ -67,6 +71,7 @@ fn read(row: &Row) -> Claimed {
         order_id: row.get(9),
         body: row.get(10),
         age_s: row.get(11),
+        followers: VecDeque::new(),
     }
 }
 
@@ -140,7 +145,7 @@ pub async fn release_waiting(client: &impl GenericClient) -> Result<u64, Storage
     let released = client
         .execute(
             "update webhook_deliveries d set waits = false, next_attempt_at = now()
-             where d.status = 'pending' and d.waits and d.next_attempt_at > now() and not exists (
+             where d.status = 'pending' and d.waits and d.attempts = d.attempts_before and d.next_attempt_at > now() and not exists (
                  select 1 from webhook_deliveries earlier
                  where earlier.order_id = d.order_id and earlier.endpoint_id = d.endpoint_id and earlier.status = 'pending'
                      and earlier.sequence < d.sequence)",
@@ -161,6 +166,8 @@ pub enum Outcome {
     Gone,
     /// It was not made after all, and does not count in the schedule. The number stays: given again, it would name two claims.
     NotMade,
+    /// The same, as the event before it is to be tried again: it goes on waiting for that.
+    Waits,
 }
 
 /// What is known of an attempt that was made.
@@ -220,11 +227,12 @@ async fn settle_rows(tx: &impl GenericClient, ended: &[Ended]) -> Result<Vec<(St
         .map(|ended| match ended.outcome {
             Outcome::Delivered => "delivered",
             Outcome::Failed(None) => "exhausted",
-            Outcome::Failed(Some(_)) | Outcome::Gone | Outcome::NotMade => "pending",
+            Outcome::Failed(Some(_)) | Outcome::Gone | Outcome::NotMade | Outcome::Waits => "pending",
         })
         .collect();
     let waits_s: Vec<f64> =
         ended.iter().map(|ended| if let Outcome::Failed(Some(wait)) = ended.outcome { wait.as_secs_f64() } else { 0.0 }).collect();
+    let waiting: Vec<bool> = ended.iter().map(|ended| ended.outcome == Outcome::Waits).collect();
     let mades: Vec<bool> = ended.iter().map(|ended| ended.made.is_some()).collect();
     let millis = |duration: fn(&Made) -> Duration| -> Vec<Option<i32>> {
         let whole = |made| i32::try_from(duration(made).as_millis()).unwrap_or(i32::MAX);
@@ -238,12 +246,11 @@ async fn settle_rows(tx: &impl GenericClient, ended: &[Ended]) -> Result<Vec<(St
         .unzip();
     let errors: Vec<Option<&str>> =
         ended.iter().map(|ended| ended.made.as_ref().and_then(|made| made.answer.as_ref().err()).map(String::as_str)).collect();
-    let rows = tx
-        .query(
-            "with ended as (
+    let sql = format!(
+        "with ended as (
                  select * from unnest($1::bigint[], $2::integer[], $3::text[], $4::float8[], $5::boolean[], $6::integer[], $7::integer[],
-                                      $8::integer[], $9::text[], $10::bytea[])
-                     as ended (id, attempts, status, wait_s, made, ago_ms, took_ms, code, error, answer)),
+                                      $8::integer[], $9::text[], $10::bytea[], $11::boolean[])
+                     as ended (id, attempts, status, wait_s, made, ago_ms, took_ms, code, error, answer, waits)),
              kept as (
                  insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status, error, answer)
                  select id, attempts, now() - make_interval(secs => ago_ms / 1000.0), took_ms, code, error, answer from ended where made
@@ -252,14 +259,17 @@ async fn settle_rows(tx: &impl GenericClient, ended: &[Ended]) -> Result<Vec<(St
                  update webhook_deliveries d set
                      status = ended.status,
                      attempts_before = case when made then d.attempts_before else d.attempts_before + 1 end,
-                     next_attempt_at = now() + make_interval(secs => wait_s),
+                     waits = ended.waits,
+                     next_attempt_at = case when ended.waits then d.created_at + interval '{ORDER_WAIT_S} seconds'
+                                            else now() + make_interval(secs => wait_s) end,
                      settled_at = case when ended.status = 'pending' then null else now() end
                  from ended where d.id = ended.id and d.attempts = ended.attempts and d.status = 'pending'
                  returning d.order_id, d.endpoint_id, d.status)
-             select order_id, endpoint_id from settled where status <> 'pending'",
-            &[&ids, &attempts, &statuses, &waits_s, &mades, &agos_ms, &tooks_ms, &codes, &errors, &answers],
-        )
-        .await?;
+             select order_id, endpoint_id from settled where status <> 'pending'"
+    );
+    let parameters: [&(dyn ToSql + Sync); 11] =
+        [&ids, &attempts, &statuses, &waits_s, &mades, &agos_ms, &tooks_ms, &codes, &errors, &answers, &waiting];
+    let rows = tx.query(&sql, &parameters).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

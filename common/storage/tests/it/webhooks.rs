@@ -10,7 +10,7 @@ use common::job::NewOrder;
 use common::mode::Mode;
 use common::webhook::schedule::ATTEMPTS_MAX;
 use storage::Pg;
-use storage::pg::events;
+use storage::pg::events::{self, Born, Wish};
 use storage::pg::webhook_attempts::{self, Filter};
 use storage::pg::webhook_deliveries::{self, Claimed, Ended, Made, Outcome, Room};
 use storage::pg::webhook_endpoints::{self, Changes, Endpoint, NewEndpoint, Which};
@@ -62,8 +62,24 @@ impl Stage {
     /// These happen to an order. Returns the deliveries that are due.
     async fn happen(&self, order: &NewOrder, kinds: &[EventKind]) -> Vec<i64> {
         let happened: Vec<(EventKind, &NewOrder)> = kinds.iter().map(|&kind| (kind, order)).collect();
-        let due = events::insert_of_fulfillment(&**self.pg.client().await.unwrap(), &happened, CREATED_AT).await.unwrap();
-        due.into_iter().map(|due| due.id).collect()
+        let born = events::insert_of_fulfillment(&**self.pg.client().await.unwrap(), &happened, CREATED_AT, None).await.unwrap();
+        assert!(born.claimed.is_empty(), "nobody wished for it");
+        born.due.into_iter().map(|due| due.id).collect()
+    }
+
+    /// The same to several orders, by somebody who would deliver it himself.
+    async fn happen_wished(&self, orders: &[&NewOrder], kinds: &[EventKind], room: i32, rooms: &[Room]) -> Born {
+        let happened: Vec<(EventKind, &NewOrder)> = orders.iter().flat_map(|&order| kinds.iter().map(move |&kind| (kind, order))).collect();
+        let wish = Wish { lease: Duration::from_secs(35), room, rooms: rooms.to_vec() };
+        events::insert_of_fulfillment(&**self.pg.client().await.unwrap(), &happened, CREATED_AT, Some(&wish)).await.unwrap()
+    }
+
+    /// Seconds until each delivery of the endpoint may be claimed by anybody, and whether it waits.
+    async fn due_in(&self, id: Uuid) -> Vec<(i64, bool)> {
+        let sql = "select round(extract(epoch from next_attempt_at - created_at))::bigint, waits from webhook_deliveries
+                   where endpoint_id = $1 order by id";
+        let rows = self.pg.client().await.unwrap().query(sql, &[&id]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
     async fn claim(&self, ids: &[i64]) -> Vec<Claimed> {
@@ -101,7 +117,7 @@ impl Stage {
 fn ended(claimed: &Claimed, outcome: Outcome) -> Ended {
     let answer = if outcome == Outcome::Delivered { Ok((200, b"thanks".to_vec())) } else { Err("timeout".to_owned()) };
     let made = Made { ago: Duration::from_millis(30), took: Duration::from_millis(20), answer };
-    let made = (outcome != Outcome::NotMade).then_some(made);
+    let made = (!matches!(outcome, Outcome::NotMade | Outcome::Waits)).then_some(made);
     Ended { id: claimed.id, attempts: claimed.attempts, endpoint_id: claimed.endpoint_id, outcome, made }
 }
 
@@ -353,4 +369,81 @@ async fn workers_that_settle_the_same_endpoints_at_once_do_not_stand_in_each_oth
     for id in endpoints {
         assert_eq!(stage.statuses(id).await.len(), 120);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_writes_events_may_claim_their_deliveries_as_they_are_born() {
+    let stage = Stage::new().await;
+    let all = stage.endpoint(&[]).await;
+    let fulfilled = stage.endpoint(&["order.fulfilled"]).await;
+    let disabled = stage.endpoint(&[]).await;
+    stage.change(disabled.id, false).await;
+    let order = stage.order("r1");
+    let born = stage.happen_wished(&[&order], &BOTH, 8, &[]).await;
+    assert!(born.due.is_empty());
+    assert_eq!(born.claimed.len(), 2);
+    let leader = born.claimed.iter().find(|claimed| claimed.endpoint_id == all.id).unwrap();
+    let followers: Vec<Claimed> = leader.followers.iter().cloned().collect();
+    assert_eq!((told(std::slice::from_ref(leader)), told(&followers)), (vec!["order.created".into()], vec!["order.fulfilled".into()]));
+    assert_eq!((leader.attempts, followers[0].attempts, leader.url.as_str()), (1, 1, "https://partner.example/"));
+    let body = |claimed: &Claimed| serde_json::from_str::<serde_json::Value>(&claimed.body).unwrap();
+    assert_eq!(body(&followers[0])["event_id"], followers[0].event_id.to_string());
+    assert_eq!(stage.due_in(all.id).await, [(35, false), (60, true)], "the follower's claim lasts for as long as it would wait");
+    assert_eq!(stage.due_in(disabled.id).await, [(0, false), (60, true)], "kept");
+    assert!(stage.statuses(disabled.id).await.values().all(|(_, attempts)| *attempts == 0));
+
+    // While they are under way nobody else takes them, whatever has become of the first.
+    assert!(stage.claim_due(100, 100, &[]).await.is_empty());
+    assert!(stage.settle(&[ended(leader, Outcome::Delivered)]).await.is_empty(), "the follower is claimed");
+    assert_eq!(webhook_deliveries::release_waiting(&**stage.pg.client().await.unwrap()).await.unwrap(), 0);
+    let of_fulfilled = born.claimed.iter().find(|claimed| claimed.endpoint_id == fulfilled.id).unwrap();
+    assert!(of_fulfilled.followers.is_empty());
+    stage.settle(&[ended(&followers[0], Outcome::Delivered), ended(of_fulfilled, Outcome::Delivered)]).await;
+    for id in [all.id, fulfilled.id] {
+        assert!(stage.statuses(id).await.values().all(|state| *state == ("delivered".into(), 1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_claimed_behind_an_event_that_failed_goes_on_waiting() {
+    let stage = Stage::new().await;
+    let endpoint = stage.endpoint(&[]).await;
+    let born = stage.happen_wished(&[&stage.order("r1")], &BOTH, 8, &[]).await;
+    let (leader, follower) = (&born.claimed[0], &born.claimed[0].followers[0]);
+    stage.settle(&[ended(leader, later(5)), ended(follower, Outcome::Waits)]).await;
+    assert_eq!(stage.due_in(endpoint.id).await, [(5, false), (60, true)]);
+    assert_eq!(webhook_deliveries::release_waiting(&**stage.pg.client().await.unwrap()).await.unwrap(), 0, "the first is pending");
+    stage.run("update webhook_deliveries set next_attempt_at = now() where not waits").await;
+    let again = stage.claim_due(100, 100, &[]).await;
+    assert_eq!(told(&again), ["order.created"]);
+    let next = stage.settle(&[ended(&again[0], Outcome::Delivered)]).await;
+    assert_eq!(told(&next), ["order.fulfilled"]);
+    assert_eq!((next[0].attempts, next[0].attempts_of_schedule), (2, 1), "numbers are never given twice, and it is its first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_claimed_at_birth_than_there_is_room_for() {
+    let stage = Stage::new().await;
+    let (known, unknown) = (stage.endpoint(&[]).await, stage.endpoint(&[]).await);
+    let orders: Vec<NewOrder> = (0..4).map(|number| stage.order(&format!("r{number}"))).collect();
+    let rooms = [Room { endpoint_id: known.id, deliveries: 1 }];
+    let born = stage.happen_wished(&orders.iter().collect::<Vec<_>>(), &BOTH, 3, &rooms).await;
+    let count = |id: Uuid| {
+        let claimed = born.claimed.iter().filter(|claimed| claimed.endpoint_id == id);
+        (
+            claimed.clone().count(),
+            claimed.map(|claimed| claimed.followers.len()).sum::<usize>(),
+            born.due.iter().filter(|due| due.endpoint_id == id).count(),
+        )
+    };
+    assert_eq!((count(known.id), count(unknown.id)), ((1, 1, 3), (3, 3, 1)));
+    let claimed = stage.claim_due(100, 100, &[]).await;
+    assert_eq!(claimed.len(), 4, "the others are anybody's");
+    assert!(claimed.iter().all(|claimed| told(std::slice::from_ref(claimed)) == ["order.created"]));
+
+    // The first event is pending from before: nothing is claimed ahead of it.
+    let late = stage.order("r9");
+    stage.happen(&late, &[EventKind::Created]).await;
+    let born = stage.happen_wished(&[&late], &[EventKind::Fulfilled], 8, &[]).await;
+    assert!(born.claimed.is_empty() && born.due.is_empty());
 }

@@ -147,7 +147,7 @@ impl Partners {
     async fn happen(&self, stores: &[i64]) -> Result<Instant> {
         let orders = stores.iter().map(|&store_id| order(store_id)).collect::<Result<Vec<NewOrder>>>()?;
         let happened: Vec<(EventKind, &NewOrder)> = orders.iter().map(|order| (EventKind::Created, order)).collect();
-        let due = events::insert_of_fulfillment(&**self.pg.client().await?, &happened, CREATED_AT).await?;
+        let due = events::insert_of_fulfillment(&**self.pg.client().await?, &happened, CREATED_AT, None).await?.due;
         let committed = Instant::now();
         let job = DeliverJob { v: JOB_VERSION, due: due.iter().map(|due| (due.id, due.endpoint_id)).collect() };
         self.producer.push(&serde_json::to_vec(&job)?).await?;

@@ -103,7 +103,7 @@ impl Shopkeeper {
             allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&loaded.secrets.license_digest)),
             requests: sealer(Purpose::OrderRequest),
             clock: Arc::new(SystemClock::new()),
-            hints: None,
+            dispatcher: None,
             starts_max: 5,
         };
         migrations::run(&pg).await.expect("a schema");

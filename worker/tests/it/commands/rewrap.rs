@@ -64,7 +64,7 @@ impl Installation {
             allocator: Allocator::new(self.sealer(Purpose::License), digester),
             requests: self.sealer(Purpose::OrderRequest),
             clock: Arc::new(SystemClock::new()),
-            hints: None,
+            dispatcher: None,
             starts_max: 0,
         };
         let order = |n: u64, items: &str| {

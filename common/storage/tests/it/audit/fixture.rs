@@ -133,7 +133,7 @@ impl Platform {
         assert_eq!(inserted.first(), Some(&order.order_id));
         self.hand_out(&tx, order).await;
         let told = [(EventKind::Created, order), (EventKind::Fulfilled, order)];
-        events::insert_of_fulfillment(&*tx, &told, CREATED_AT).await.unwrap();
+        events::insert_of_fulfillment(&*tx, &told, CREATED_AT, None).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -149,7 +149,7 @@ impl Platform {
         let mut client = self.pg.client().await.unwrap();
         let tx = client.transaction().await.unwrap();
         self.hand_out(&tx, order).await;
-        events::insert_of_fulfillment(&*tx, &[(EventKind::Fulfilled, order)], CREATED_AT).await.unwrap();
+        events::insert_of_fulfillment(&*tx, &[(EventKind::Fulfilled, order)], CREATED_AT, None).await.unwrap();
         orders::set_status(&*tx, std::slice::from_ref(&order.order_id), OrderStatus::Fulfilled).await.unwrap();
         tx.commit().await.unwrap();
     }

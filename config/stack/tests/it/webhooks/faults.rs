@@ -68,7 +68,8 @@ async fn twenty_thousand_events_arrive_while_everything_breaks() {
                 // While Postgres is away nothing happens to anybody. Whether a commit that failed came about does not matter here: what is
                 // in the table has happened.
                 loop {
-                    let inserted = async { events::insert_of_fulfillment(&**pg.client().await?, &happened, "2026-11-23T12:00:00Z").await };
+                    let inserted =
+                        async { events::insert_of_fulfillment(&**pg.client().await?, &happened, "2026-11-23T12:00:00Z", None).await };
                     match inserted.await {
                         Ok(_) => break,
                         Err(error) if error.is_unique_violation() => break,
