@@ -16,6 +16,7 @@ pub mod cores;
 pub mod cpu_time;
 pub mod load;
 pub mod machine;
+pub mod orders;
 pub mod parts;
 pub mod report;
 pub mod spread;

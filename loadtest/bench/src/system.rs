@@ -57,10 +57,15 @@ pub struct Servers {
 impl Servers {
     /// Starts both, with logs in `folder`.
     pub async fn start(folder: &Path, progress: &dyn Fn(&str)) -> Result<Self> {
+        Self::start_with(folder, progress, &[]).await
+    }
+
+    /// The same with these settings of Postgres too.
+    pub async fn start_with(folder: &Path, progress: &dyn Fn(&str), postgres: &[&str]) -> Result<Self> {
         let host = Host::of_this_checkout(std::env::var_os("PATH").unwrap_or_default())?;
         let binaries = host.find_or_unpack(&[Kind::Postgres, Kind::Redis], progress)?;
         let log = |name: &str| Some(folder.join(format!("{name}.log")));
-        let settings = DURABLE.map(str::to_owned).to_vec();
+        let settings = DURABLE.iter().chain(postgres).map(|&setting| setting.to_owned()).collect();
         let postgres = Postgres::start_with(&binaries, PostgresOptions { settings, log: log("postgres"), ..PostgresOptions::default() })?;
         let redis = Redis::start_with(&binaries, RedisOptions { log: log("redis"), ..RedisOptions::default() })?;
         // What makes the load must not give up because it makes much.

@@ -8,15 +8,14 @@
 
 mod one_by_one;
 
-use std::net::SocketAddr;
-
 use anyhow::{Result, ensure};
 use storage::Pg;
 use testkit::shop::{Shop, license_keys};
 
 use self::one_by_one::OneByOne;
 use crate::cpu_time::CpuTime;
-use crate::load::{Clients, Pace, post};
+use crate::load::{Clients, Pace};
+use crate::orders::Orders;
 use crate::parts::Plan;
 use crate::report::{Good, Promise, Report};
 use crate::spread::{Spread, percentile};
@@ -46,7 +45,7 @@ pub async fn run(plan: &Plan<'_>) -> Result<Report> {
     let edge = servers.start_edge(&plan.programs.edge, &servers.settings(), None).await?;
     let worker = servers.start_worker(&plan.programs.worker, &servers.settings()).await?;
     let pgbench = OneByOne::prepare(&servers, stores.first_id, STORES)?;
-    let mut requests = stores.requests(edge.address);
+    let mut requests = Orders::of(&stores.shops, SKU, edge.address);
     let mut clients = Clients::connect(edge.address, IN_FLIGHT, 201)?;
     let mut ask = |pace, orders| tokio::task::block_in_place(|| clients.run(pace, orders, |buffer| requests.write(buffer)));
 
@@ -135,51 +134,5 @@ impl Stores {
         // Import and bench are far apart in real life.
         pg.client().await?.batch_execute("vacuum analyze").await?;
         Ok(Self { first_id, shops })
-    }
-
-    fn requests(&self, edge: SocketAddr) -> Requests {
-        let template = |(shop, api_key): &(Shop, String)| {
-            let body = format!(
-                r#"{{"customer_email": "you@example.org", "items": [{{"sku": "{SKU}", "quantity": 1}}], "external_reference": "{:0>12}"}}"#,
-                0
-            );
-            post(edge, &format!("/api/v1/stores/{}/licensing/fulfill/", shop.slug), api_key, &body)
-        };
-        Requests { templates: self.shops.iter().map(template).collect(), made: 0 }
-    }
-}
-
-/// Orders that nobody has asked for yet, of one store after another.
-struct Requests {
-    /// Each ends with a reference of twelve digits, a quote and a brace.
-    templates: Vec<Vec<u8>>,
-    made: usize,
-}
-
-impl Requests {
-    fn write(&mut self, buffer: &mut Vec<u8>) {
-        let template = &self.templates[self.made % self.templates.len()];
-        buffer.extend_from_slice(&template[..template.len() - r#"000000000000"}"#.len()]);
-        buffer.extend_from_slice(format!("{:012}\"}}", self.made).as_bytes());
-        self.made += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_differ_in_store_and_reference_alone() {
-        let template = |store| format!(r#"POST /{store} {{"external_reference": "000000000000"}}"#).into_bytes();
-        let mut requests = Requests { templates: vec![template("a"), template("b")], made: 0 };
-        let mut next = || {
-            let mut buffer = Vec::new();
-            requests.write(&mut buffer);
-            String::from_utf8(buffer).unwrap()
-        };
-        assert_eq!(next(), r#"POST /a {"external_reference": "000000000000"}"#);
-        assert_eq!(next(), r#"POST /b {"external_reference": "000000000001"}"#);
-        assert_eq!(next(), r#"POST /a {"external_reference": "000000000002"}"#);
     }
 }

@@ -1,35 +1,40 @@
-//! Webhooks: from the commit of an event to the partner's server. Events are born as a worker's orders bring them about, in transactions of
-//! their own, with the word to the queue after each; one worker delivers them to servers that answer at once. Production's settings, but for
-//! the mode: in production nobody may be sent to loopback.
+//! Webhooks: from the commit of an event to the partner's server, which answers at once. Production's settings, but for the mode: in
+//! production nobody may be sent to loopback.
 //!
-//! Three measures. Deliveries a second when events come as fast as they can be made, and what each costs in CPU, Postgres and Redis
-//! included. How long the slowest hundredth waits at a fixed rate. And how much longer it waits beside endpoints that never answer, in
-//! alternate rounds.
+//! Three measures. Deliveries a second when events come as fast as they can be made, in transactions of their own with the word to the queue
+//! after each, and what each costs in CPU, Postgres and Redis included. How long the slowest hundredth waits at a fixed rate, in whose
+//! events orders bring about that come over HTTP, the whole way: from the moment at which Postgres begins the commit, as Postgres itself says,
+//! to the first attempt. And how much longer it waits beside endpoints that never answer, in alternate rounds.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use common::event::EventKind;
 use common::fulfill::FulfillRequest;
 use common::ids::OrderId;
 use common::job::{DELIVER_WEBHOOK, DeliverJob, JOB_VERSION, NewOrder};
 use common::mode::Mode;
+use rustix::time::{ClockId, clock_gettime};
 use storage::pg::events;
 use storage::queue::{Producer, QueueName};
 use storage::{Pg, redis};
 use testkit::receiver::{Behavior, Receiver, Recording};
 use testkit::shop::Shop;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::cpu_time::CpuTime;
+use crate::load::{Clients, Pace};
+use crate::orders::Orders;
 use crate::parts::Plan;
 use crate::report::{Good, Promise, Report};
 use crate::spread::{Spread, percentile};
 use crate::system::Servers;
 
 const STORES: usize = 50;
+const SKU: &str = "WIN-11-PRO";
 /// Endpoints that never answer, and endpoints that answer beside them.
 const SILENT: usize = 100;
 /// Events in one transaction when they come as fast as they can: what a worker makes of a busy queue.
@@ -58,15 +63,17 @@ const BESIDE: Promise = Promise {
 
 /// Measures.
 pub async fn run(plan: &Plan<'_>) -> Result<Report> {
-    let servers = Servers::start(&plan.folder, plan.progress).await?;
+    let servers = Servers::start_with(&plan.folder, plan.progress, &["track_commit_timestamp=on"]).await?;
     let settings = servers.settings().set("MODE", "development");
     let queue = settings.clone().postgres(&servers.postgres.url()).load()?;
     let producer = Producer::new(redis::client(&queue.redis)?, QueueName::new(&queue.queue.prefix, DELIVER_WEBHOOK));
     let good = Receiver::start(Behavior::status(200)).await?;
     let silent = Receiver::start(Behavior::Hang).await?;
     silent.record(Recording::Counted);
-    let stores = stores(&servers.pg, "good", STORES.max(SILENT), &good).await?;
-    let silent_stores = self::stores(&servers.pg, "silent", SILENT, &silent).await?;
+    let shops = stores(&servers.pg, "good", STORES.max(SILENT), &good).await?;
+    let silent_shops = stores(&servers.pg, "silent", SILENT, &silent).await?;
+    let [stores, silent_stores] = [&shops, &silent_shops].map(|shops| shops.iter().map(|(shop, _)| shop.store_id).collect::<Vec<i64>>());
+    let edge = servers.start_edge(&plan.programs.edge, &settings, None).await?;
     let worker = servers.start_worker(&plan.programs.worker, &settings).await?;
     let partners = Partners { pg: servers.pg.clone(), producer };
 
@@ -95,20 +102,25 @@ pub async fn run(plan: &Plan<'_>) -> Result<Report> {
     partners.settled().await?;
 
     good.record(Recording::WithoutBodies);
-    let paced = plan.size(2_000, 100);
-    let (mut p50s, mut p99s, mut added) = (Vec::new(), Vec::new(), Vec::new());
+    let mut customers = Customers { clients: Clients::connect(edge.address, 64, 201)?, orders: Orders::of(&shops, SKU, edge.address) };
+    let paced = plan.size(1_000, 100);
+    customers.latency(&servers.pg, paced / 4, &good).await?;
+    let (mut p50s, mut p99s, mut added, mut whole) = (Vec::new(), Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for round in 1..=plan.rounds {
-        let [p50, alone] = partners.latency(&stores, paced, &good).await?;
+        let alone = customers.latency(&servers.pg, paced, &good).await?;
         // As many as they hold, and more all the time.
         partners.happen_at_once(&silent_stores, SILENT * TOGETHER / 4).await?;
-        let [_, beside] = partners.latency(&stores, paced, &good).await?;
-        plan.say(format!("webhooks {round}/{}: p50 {p50:.1} ms, p99 {alone:.1} ms; beside silent endpoints {beside:.1} ms", plan.rounds));
+        let beside = customers.latency(&servers.pg, paced, &good).await?;
+        let ([p50, p99], [_, beside]) = (alone.since_commit, beside.since_commit);
+        plan.say(format!("webhooks {round}/{}: p50 {p50:.1} ms, p99 {p99:.1} ms; beside silent endpoints {beside:.1} ms", plan.rounds));
         p50s.push(p50);
-        p99s.push(alone);
-        added.push(beside - alone);
+        p99s.push(p99);
+        added.push(beside - p99);
+        whole.iter_mut().zip(alone.since_call).for_each(|(all, wait)| all.push(wait));
         partners.forget_silent(&silent_stores).await?;
     }
     ensure!(silent.requests() > 0, "nothing was sent to the silent endpoints");
+    edge.stop()?;
     worker.stop()?;
 
     let mut report = Report::default();
@@ -121,18 +133,79 @@ pub async fn run(plan: &Plan<'_>) -> Result<Report> {
         "webhooks, µs of CPU a delivery: worker {worker}, Redis {redis}, Postgres {postgres}, in which the event is made too"
     ));
     report.note(format!("webhooks, commit to first attempt, p50 at 200/s: {} ms", Spread::of(p50s).text(1)));
+    let [p50, p99] = whole.map(|waits| Spread::of(waits).text(1));
+    report.note(format!("webhooks, from the call that fulfills to the first attempt of order.created: p50 {p50} ms, p99 {p99} ms"));
     Ok(report)
 }
 
-/// Stores with an endpoint each.
-async fn stores(pg: &Pg, name: &str, count: usize, receiver: &Receiver) -> Result<Vec<i64>> {
-    let mut ids = Vec::with_capacity(count);
+/// Stores with an endpoint, a product and an API key each.
+async fn stores(pg: &Pg, name: &str, count: usize, receiver: &Receiver) -> Result<Vec<(Shop, String)>> {
+    let mut shops = Vec::with_capacity(count);
     for number in 0..count {
         let shop = Shop::open(pg, &format!("{name}-{number:03}")).await?;
         shop.endpoint(pg, Mode::Live, &receiver.url(&format!("/{number}"))).await?;
-        ids.push(shop.store_id);
+        shop.generated(pg, SKU).await?;
+        let api_key = shop.unlimited_key(pg).await?;
+        shops.push((shop, api_key));
     }
-    Ok(ids)
+    Ok(shops)
+}
+
+/// Customers whose orders come over HTTP, two events each.
+struct Customers {
+    clients: Clients,
+    orders: Orders,
+}
+
+/// Milliseconds until the first attempt: half of all, and 99 of 100, take no longer.
+struct Latency {
+    /// Of both events, since their commit.
+    since_commit: [f64; 2],
+    /// Of the first event, since the order was sent.
+    since_call: [f64; 2],
+}
+
+impl Customers {
+    /// So many orders, at half of [`PER_S`] as each has two events.
+    async fn latency(&mut self, pg: &Pg, count: usize, receiver: &Receiver) -> Result<Latency> {
+        receiver.take_received();
+        let before = receiver.requests();
+        let mut sent = Vec::with_capacity(count);
+        let first = self.orders.made();
+        tokio::task::block_in_place(|| {
+            self.clients.run(Pace::Open(PER_S / 2.0), count, |buffer| {
+                self.orders.write(buffer);
+                sent.push(Instant::now());
+            })
+        })?;
+        receiver.wait_for_requests(before + 2 * count as u64, PATIENCE).await?;
+        let came: HashMap<Uuid, Instant> = receiver
+            .take_received()
+            .iter()
+            .map(|received| Ok((received.header("webhook-id").parse()?, received.at.into())))
+            .collect::<Result<_>>()?;
+        let (now, unix) = (Instant::now(), clock_gettime(ClockId::Realtime));
+        let unix = Duration::new(u64::try_from(unix.tv_sec)?, u32::try_from(unix.tv_nsec)?);
+        let sql = "select e.id, e.sequence, o.external_reference, extract(epoch from pg_xact_commit_timestamp(e.xmin))::float8
+                   from events e join orders o on o.id = e.order_id where e.id = any($1)";
+        let rows = pg.client().await?.query(sql, &[&came.keys().collect::<Vec<_>>()]).await?;
+        ensure!(rows.len() == 2 * count, "{} events came, and there are {}", rows.len(), 2 * count);
+        let (mut since_commit, mut since_call) = (Vec::with_capacity(rows.len()), Vec::with_capacity(count));
+        for row in rows {
+            let at = came[&row.get::<_, Uuid>(0)];
+            let committed = now - unix.saturating_sub(Duration::from_secs_f64(row.get(3)));
+            since_commit.push(at.saturating_duration_since(committed).as_nanos() as u64);
+            if row.get::<_, i32>(1) == 1 {
+                let number: usize = row.get::<_, &str>(2).parse()?;
+                since_call.push(at.saturating_duration_since(sent[number - first]).as_nanos() as u64);
+            }
+        }
+        let percentiles = |mut waits_ns: Vec<u64>| {
+            waits_ns.sort_unstable();
+            [0.5, 0.99].map(|share| percentile(&waits_ns, share) as f64 / 1e6)
+        };
+        Ok(Latency { since_commit: percentiles(since_commit), since_call: percentiles(since_call) })
+    }
 }
 
 /// Orders of whom events are told.
@@ -143,15 +216,14 @@ struct Partners {
 }
 
 impl Partners {
-    /// An event for each of these stores in one transaction, and the word that they are due. Returns the moment of the commit.
-    async fn happen(&self, stores: &[i64]) -> Result<Instant> {
+    /// An event for each of these stores in one transaction, and the word that they are due.
+    async fn happen(&self, stores: &[i64]) -> Result<()> {
         let orders = stores.iter().map(|&store_id| order(store_id)).collect::<Result<Vec<NewOrder>>>()?;
         let happened: Vec<(EventKind, &NewOrder)> = orders.iter().map(|order| (EventKind::Created, order)).collect();
         let due = events::insert_of_fulfillment(&**self.pg.client().await?, &happened, CREATED_AT, None).await?.due;
-        let committed = Instant::now();
         let job = DeliverJob { v: JOB_VERSION, due: due.iter().map(|due| (due.id, due.endpoint_id)).collect() };
         self.producer.push(&serde_json::to_vec(&job)?).await?;
-        Ok(committed)
+        Ok(())
     }
 
     /// So many events of these stores in turn, as fast as they can be made.
@@ -172,41 +244,6 @@ impl Partners {
             made??;
         }
         Ok(())
-    }
-
-    /// Milliseconds from commit to first attempt at [`PER_S`], one event a transaction: half of all, and 99 of 100, take no longer.
-    async fn latency(&self, stores: &[i64], count: usize, receiver: &Receiver) -> Result<[f64; 2]> {
-        receiver.take_received();
-        let before = receiver.requests();
-        let (began, mut making) = (Instant::now(), JoinSet::new());
-        for n in 0..count {
-            sleep_until(began + Duration::from_secs_f64(n as f64 / PER_S)).await;
-            let (partners, store_id) = (self.clone(), stores[n % stores.len()]);
-            making.spawn(async move { Ok::<_, anyhow::Error>((store_id, n, partners.happen(&[store_id]).await?)) });
-        }
-        let mut committed: HashMap<i64, Vec<(usize, Instant)>> = HashMap::new();
-        while let Some(made) = making.join_next().await {
-            let (store_id, n, at) = made??;
-            committed.entry(store_id).or_default().push((n, at));
-        }
-        receiver.wait_for_requests(before + count as u64, PATIENCE).await?;
-        // Those of one store come half a second and more apart, one after the other.
-        let mut came: HashMap<String, Vec<Instant>> = HashMap::new();
-        for received in receiver.take_received() {
-            came.entry(received.path).or_default().push(received.at.into());
-        }
-        let mut waits_ns = Vec::with_capacity(count);
-        for (index, store_id) in stores.iter().enumerate() {
-            let Some(mut committed) = committed.remove(store_id) else { continue };
-            committed.sort_unstable();
-            let came = came.remove(&format!("/{index}")).context("a store heard nothing")?;
-            ensure!(came.len() == committed.len(), "store {store_id} heard of {} events, and there were {}", came.len(), committed.len());
-            waits_ns.extend(
-                committed.iter().zip(came).map(|((_, committed), came)| came.saturating_duration_since(*committed).as_nanos() as u64),
-            );
-        }
-        waits_ns.sort_unstable();
-        Ok([0.5, 0.99].map(|share| percentile(&waits_ns, share) as f64 / 1e6))
     }
 
     /// What waits for the silent ones is given up, so that the next round begins as this one did.
