@@ -6,7 +6,7 @@ use rand::Rng;
 use serde_json::Value;
 use testkit::process::Launch;
 
-use crate::env_file;
+use crate::env_file::{self, Pairs};
 use crate::folder::{Folder, write_private};
 use crate::interrupt::Interrupt;
 
@@ -35,16 +35,75 @@ pub struct Demo {
     pub sku: &'static str,
     pub api_key: String,
     pub loadtest_api_key: String,
+    pub webhook: Webhook,
+}
+
+/// Where the demo store hears of its orders, as the worker knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    pub id: String,
+    pub secret: String,
+    pub port: u16,
+}
+
+/// The port at which an earlier run listened.
+pub fn webhook_port(folder: &Folder) -> Result<Option<u16>> {
+    Ok(env_file::read(&folder.demo_env())?.get("WEBHOOK_PORT").and_then(|port| port.parse().ok()))
 }
 
 /// Makes what is missing. `worker` begins a command of the worker with JSON output; `identity` says which database and pepper the keys
-/// of an earlier run must belong to.
-pub fn prepare(worker: &dyn Fn() -> Launch, folder: &Folder, identity: &str, interrupt: &Interrupt) -> Result<Demo> {
+/// of an earlier run must belong to; webhooks are to come to `webhook_port`.
+pub fn prepare(worker: &dyn Fn() -> Launch, folder: &Folder, identity: &str, webhook_port: u16, interrupt: &Interrupt) -> Result<Demo> {
     let known = env_file::read(&folder.demo_env())?;
-    let known_key = |name: &str| known.get(name).filter(|_| known.get("IDENTITY").is_some_and(|value| value == identity)).cloned();
-    if let (Some(api_key), Some(loadtest_api_key)) = (known_key("API_KEY"), known_key("LOADTEST_API_KEY")) {
-        return Ok(Demo { store: STORE, sku: GENERATED[0].0, api_key, loadtest_api_key });
+    let known = |name: &str| known.get(name).filter(|_| known.get("IDENTITY").is_some_and(|value| value == identity)).cloned();
+    let (api_key, loadtest_api_key) = match (known("API_KEY"), known("LOADTEST_API_KEY")) {
+        (Some(api_key), Some(loadtest_api_key)) => (api_key, loadtest_api_key),
+        _ => create_store(worker, folder, interrupt)?,
+    };
+    let earlier = match (known("WEBHOOK_ID"), known("WEBHOOK_SECRET"), known("WEBHOOK_PORT").and_then(|port| port.parse().ok())) {
+        (Some(id), Some(secret), Some(port)) => Some(Webhook { id, secret, port }),
+        _ => None,
+    };
+    let webhook = webhook(worker, earlier.as_ref(), webhook_port)?;
+    let changed = earlier.as_ref() != Some(&webhook);
+    let demo = Demo { store: STORE, sku: GENERATED[0].0, api_key, loadtest_api_key, webhook };
+    if changed {
+        // Last, as it says that all of the above is there.
+        env_file::write(&folder.demo_env(), &kept(&demo, identity))?;
     }
+    Ok(demo)
+}
+
+fn kept(demo: &Demo, identity: &str) -> Pairs {
+    vec![
+        ("IDENTITY", identity.to_owned()),
+        ("API_KEY", demo.api_key.clone()),
+        ("LOADTEST_API_KEY", demo.loadtest_api_key.clone()),
+        ("WEBHOOK_ID", demo.webhook.id.clone()),
+        ("WEBHOOK_SECRET", demo.webhook.secret.clone()),
+        ("WEBHOOK_PORT", demo.webhook.port.to_string()),
+    ]
+}
+
+/// The endpoint of an earlier run, moved if need be, or another.
+fn webhook(worker: &dyn Fn() -> Launch, earlier: Option<&Webhook>, port: u16) -> Result<Webhook> {
+    let url = format!("http://127.0.0.1:{port}/");
+    match earlier {
+        Some(earlier) if earlier.port == port => Ok(earlier.clone()),
+        Some(earlier) => {
+            let moving = worker().args(["webhook", "change", "--store", STORE, &earlier.id, "--url", &url]);
+            moving.must_succeed().context("cannot move the demo store's webhook endpoint")?;
+            Ok(Webhook { port, ..earlier.clone() })
+        }
+        None => {
+            let said = json(&worker().args(["webhook", "add", "--store", STORE, "--url", &url]).must_succeed()?)?;
+            Ok(Webhook { id: text(&said, "id")?, secret: text(&said, "secret")?, port })
+        }
+    }
+}
+
+/// The store with everything in it. Returns its API key, and the one whose limits nobody reaches.
+fn create_store(worker: &dyn Fn() -> Launch, folder: &Folder, interrupt: &Interrupt) -> Result<(String, String)> {
     eprintln!("making the demo store {STORE}");
     create(worker().args(["store", "create", "--slug", STORE, "--name", "My Store", "--licensing"]))?;
     for (sku, name) in GENERATED {
@@ -58,10 +117,7 @@ pub fn prepare(worker: &dyn Fn() -> Launch, folder: &Folder, identity: &str, int
     let loadtest = create_key(worker, "Load test")?;
     let limits = ["--checkout", "--licensing", "--api"].into_iter().flat_map(|limit| [limit, UNLIMITED_PER_MINUTE]);
     worker().args(["limit", "set", "--key", &loadtest.id]).args(limits).must_succeed().context("cannot lift the load test's limits")?;
-    // Last, as it says that all of the above is there.
-    let kept = vec![("IDENTITY", identity.to_owned()), ("API_KEY", api_key.clone()), ("LOADTEST_API_KEY", loadtest.key.clone())];
-    env_file::write(&folder.demo_env(), &kept)?;
-    Ok(Demo { store: STORE, sku: GENERATED[0].0, api_key, loadtest_api_key: loadtest.key })
+    Ok((api_key, loadtest.key))
 }
 
 fn product(worker: Launch, sku: &str, name: &str) -> Launch {
@@ -99,13 +155,16 @@ struct Key {
 
 fn create_key(worker: &dyn Fn() -> Launch, name: &str) -> Result<Key> {
     let said = json(&worker().args(["key", "create", "--store", STORE, "--name", name, "--mode", "live"]).must_succeed()?)?;
-    let text = |member: &str| match &said[member] {
+    Ok(Key { id: text(&said, "id")?, key: text(&said, "key")? })
+}
+
+fn text(said: &Value, member: &str) -> Result<String> {
+    match &said[member] {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(number.to_string()),
         // What else it said may be a key in clear.
-        _ => bail!("the worker made an API key, but its answer has no {member}"),
-    };
-    Ok(Key { id: text("id")?, key: text("key")? })
+        _ => bail!("the worker made what it was asked for, but its answer has no {member}"),
+    }
 }
 
 /// A creation that may have happened in an earlier run.
@@ -141,6 +200,7 @@ echo "$*" >> commands
 case "$1 $2" in
   "store create"|"product create") test "$known" = 0 || exit 9;;
   "stock import") if test "$known" = 0; then echo '{"new":1000,"duplicate":0,"invalid":0}'; else echo '{"new":0,"duplicate":1000,"invalid":0}'; fi;;
+  "webhook add") echo "{\"id\":\"wh_$known\",\"secret\":\"whsec_$known\"}";;
   "key create") echo "{\"id\":\"id-$known\",\"key\":\"sk_live_$6-$known\"}";;
 esac
 "#;
@@ -163,8 +223,12 @@ esac
         }
 
         fn prepare(&self, identity: &str) -> Result<Demo> {
+            self.prepare_with(identity, 9_000)
+        }
+
+        fn prepare_with(&self, identity: &str, webhook_port: u16) -> Result<Demo> {
             let worker = || Launch::new("worker", "sh").args(["-c", WORKER]).arg(self.path()).arg("--json");
-            prepare(&worker, &self.folder, identity, &Interrupt::listen()?)
+            prepare(&worker, &self.folder, identity, webhook_port, &Interrupt::listen()?)
         }
 
         fn commands(&self, starting: &str) -> usize {
@@ -204,6 +268,19 @@ esac
         let other = bench.prepare("two").unwrap();
         assert_eq!(bench.commands("key create"), 4);
         assert_eq!(bench.prepare("two").unwrap().api_key, other.api_key);
+    }
+
+    #[test]
+    fn webhooks_come_to_where_we_listen() {
+        let bench = Bench::new();
+        let first = bench.prepare("one").unwrap().webhook;
+        assert_eq!(bench.commands("webhook add --store my-store --url http://127.0.0.1:9000/"), 1);
+        assert_eq!((first.id.as_str(), webhook_port(&bench.folder).unwrap()), ("wh_0", Some(9_000)));
+        let moved = bench.prepare_with("one", 9_001).unwrap().webhook;
+        assert_eq!(bench.commands("webhook change --store my-store wh_0 --url http://127.0.0.1:9001/"), 1);
+        assert_eq!(moved, Webhook { port: 9_001, ..first });
+        assert_eq!(bench.prepare_with("one", 9_001).unwrap().webhook, moved);
+        assert_eq!((bench.commands("webhook"), bench.commands("key create")), (2, 2));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod folder;
 mod http;
 mod interrupt;
 mod lock;
+mod receiver;
 mod secrets;
 mod settings;
 mod status;

@@ -7,12 +7,13 @@ use anyhow::Result;
 
 use crate::http::metric_sum;
 use crate::interrupt::Interrupt;
+use crate::receiver::Receiver;
 use crate::system::System;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Returns when a signal has come; fails when a process has ended by itself. Without a terminal nothing is drawn.
-pub fn watch(system: &mut System, interrupt: &Interrupt) -> Result<()> {
+pub fn watch(system: &mut System, receiver: &Receiver, interrupt: &Interrupt) -> Result<()> {
     let started = Instant::now();
     let draws = std::io::stdout().is_terminal();
     let mut last: Option<(Instant, f64)> = None;
@@ -26,7 +27,7 @@ pub fn watch(system: &mut System, interrupt: &Interrupt) -> Result<()> {
                 _ => None,
             };
             last = requests.map(|requests| (now, requests));
-            draw(&line(system, started.elapsed(), requests, rate));
+            draw(&line(system, receiver, started.elapsed(), requests, rate));
         }
         interrupt.wait(&system.endings(), INTERVAL)?;
     }
@@ -40,14 +41,14 @@ fn total(system: &System) -> Option<f64> {
     system.edges.iter().filter_map(|edge| metric_sum(&edge.metrics()?, "edge_requests_total")).reduce(|sum, requests| sum + requests)
 }
 
-fn line(system: &System, uptime: Duration, requests: Option<f64>, rate: Option<f64>) -> String {
+fn line(system: &System, receiver: &Receiver, uptime: Duration, requests: Option<f64>, rate: Option<f64>) -> String {
     let ready = |services: &[crate::system::Service]| {
         format!("{}/{}", services.iter().filter(|service| service.is_ready()).count(), services.len())
     };
     let ours = |ours: bool| if ours { "up" } else { "yours" };
     let queued = system.workers.first().and_then(|worker| metric_sum(&worker.metrics()?, "worker_queue_depth"));
     format!(
-        "up {} · edge {} · worker {} · postgres {} · redis {} · {} requests ({}/s) · {} jobs queued · Ctrl-C stops",
+        "up {} · edge {} · worker {} · postgres {} · redis {} · {} requests ({}/s) · {} jobs queued · {} webhooks heard{} · Ctrl-C stops",
         clock(uptime),
         ready(&system.edges),
         ready(&system.workers),
@@ -56,6 +57,8 @@ fn line(system: &System, uptime: Duration, requests: Option<f64>, rate: Option<f
         grouped(requests),
         grouped(rate),
         grouped(queued),
+        grouped(Some(receiver.verified() as f64)),
+        if receiver.refused() > 0 { format!(", {} REFUSED", receiver.refused()) } else { String::new() },
     )
 }
 

@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::folder::{Folder, remove_if_there};
 use crate::interrupt::Interrupt;
 use crate::lock::Lock;
+use crate::receiver::Receiver;
 use crate::secrets::Secrets;
 use crate::settings::{Settings, base_url};
 use crate::status;
@@ -60,7 +61,7 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     let outcome = start(&mut system, options, environment, &folder, &programs, &interrupt).and_then(|running| {
         announce(&running, &system, started);
         env_file::write(&folder.env(), &describe(&running, &system))?;
-        status::watch(&mut system, &interrupt)
+        status::watch(&mut system, &running.receiver, &interrupt)
     });
     eprintln!("stopping");
     let removed = remove_if_there(&folder.env());
@@ -100,6 +101,7 @@ struct Running {
     database_url: String,
     redis_url: String,
     demo: Demo,
+    receiver: Receiver,
 }
 
 fn start(
@@ -132,7 +134,9 @@ fn start(
         logins.iter().try_for_each(|login| postgres.add_login(login)).context("cannot make the logins of edges and workers")?;
     }
     interrupt.check()?;
-    let demo = demo::prepare(&worker, folder, &identity(system, &settings), interrupt)?;
+    let receiver = Receiver::start(demo::webhook_port(folder)?, &folder.log("webhooks"))?;
+    let demo = demo::prepare(&worker, folder, &identity(system, &settings), receiver.port(), interrupt)?;
+    receiver.expect(&demo.webhook.secret)?;
     // In turns: the first edge and the first worker get the admin ports that are their defaults.
     for index in 0..options.edges.max(options.workers) {
         if index < options.edges {
@@ -143,7 +147,7 @@ fn start(
         }
     }
     system.wait_until_ready(interrupt)?;
-    Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo })
+    Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo, receiver })
 }
 
 /// Our own servers where the caller names none.
@@ -212,6 +216,7 @@ Ready after {:.1} s, on this machine only (127.0.0.1).
   developers   {base_url}/developers/
   edges        {}
   workers      {}
+  webhooks     target/stack/logs/webhooks.log (the demo store's, checked and written down)
   logs         target/stack/logs/*.log
   variables    . target/stack/env
 
@@ -242,6 +247,8 @@ fn describe(running: &Running, system: &System) -> Pairs {
         ("SKU", running.demo.sku.to_owned()),
         ("API_KEY", running.demo.api_key.clone()),
         ("LOADTEST_API_KEY", running.demo.loadtest_api_key.clone()),
+        ("WEBHOOK_ID", running.demo.webhook.id.clone()),
+        ("WEBHOOK_SECRET", running.demo.webhook.secret.clone()),
         ("DATABASE_URL", running.database_url.clone()),
         ("REDIS_URL", running.redis_url.clone()),
         ("EDGE_PID", first(&edges)),
