@@ -74,17 +74,20 @@ pub struct Filter {
     pub status: Option<String>,
     /// Only those about this order.
     pub order_id: Option<String>,
-    /// Only those with a smaller id.
+    /// Only those older than this one.
     pub before: Option<i64>,
 }
 
 /// An endpoint's deliveries, newest first, at most `limit`.
 pub async fn deliveries(client: &impl GenericClient, which: Which, filter: &Filter, limit: i64) -> Result<Vec<Delivery>, StorageError> {
+    // An order's events are few and found by its id; their deliveries were born in the same transaction, at the same time to the last digit.
     let sql = format!(
         "select {COLUMNS} from webhook_deliveries d join events e on e.id = d.event_id
          where d.endpoint_id = $3 and e.store_id = $1 and e.live = $2 and ($4::text is null or d.status = $4)
-             and ($5::text is null or d.order_id = $5) and ($6::bigint is null or d.id < $6)
-         order by d.id desc limit $7"
+             and ($5::text is null or e.order_id = $5 and d.created_at = e.created_at)
+             and ($6::bigint is null
+                  or (d.created_at, d.id) < (select c.created_at, c.id from webhook_deliveries c where c.id = $6 and c.endpoint_id = $3))
+         order by d.created_at desc, d.id desc limit $7"
     );
     let live = which.mode.is_live();
     let rows = client.query(&sql, &[&which.store_id, &live, &which.id, &filter.status, &filter.order_id, &filter.before, &limit]).await?;
@@ -139,7 +142,7 @@ pub async fn resend(client: &impl GenericClient, endpoint_id: Uuid, ids: &[i64])
 }
 
 /// Deliveries of an endpoint whose event happened from `from_ms` to `to_ms` (Unix milliseconds, the end left out), oldest first, after
-/// `after`, at most `limit`; only those that were given up, unless `all`.
+/// the delivery `after` if it is not 0, at most `limit`; only those that were given up, unless `all`.
 pub async fn ids_between(
     client: &impl GenericClient,
     which: Which,
@@ -152,9 +155,10 @@ pub async fn ids_between(
     let rows = client
         .query(
             "select d.id from webhook_deliveries d join webhook_endpoints w on w.id = d.endpoint_id
-             where d.endpoint_id = $3 and w.store_id = $1 and w.live = $2 and d.id > $7
+             where d.endpoint_id = $3 and w.store_id = $1 and w.live = $2
                  and d.created_at >= to_timestamp($4) and d.created_at < to_timestamp($5) and ($6 or d.status = 'exhausted')
-             order by d.id limit $8",
+                 and ($7::bigint = 0 or (d.created_at, d.id) > (select c.created_at, c.id from webhook_deliveries c where c.id = $7))
+             order by d.created_at, d.id limit $8",
             &[&which.store_id, &which.mode.is_live(), &which.id, &seconds(from_ms), &seconds(to_ms), &all, &after, &limit],
         )
         .await?;
