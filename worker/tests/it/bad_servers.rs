@@ -25,8 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Attempts under way at once to each, when it is trusted.
 const EACH: usize = 16;
 const GB: u64 = 1 << 30;
-/// What all of them together may cost: 256 attempts that have read as much as they may are 40 MB.
-const GROWTH_MAX: u64 = 64 << 20;
+/// What all of them together may cost. It is nothing that can be measured; answers kept whole would be 40 MB and more.
+const GROWTH_MAX: u64 = 16 << 20;
 
 /// Events of this store, so many, each of an order of its own.
 async fn happen(pg: &Pg, store_id: i64, count: usize) {
