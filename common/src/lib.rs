@@ -21,6 +21,7 @@ pub mod order;
 pub mod seal;
 pub mod secret;
 pub mod session;
+pub mod stripe;
 pub mod tax;
 pub mod webhook;
 pub mod webhook_target;
