@@ -1,5 +1,7 @@
 //! What an order is to the outside, and which way it may go.
 
+pub mod facts;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -72,12 +74,12 @@ impl OrderStatus {
     pub fn successors(self) -> &'static [OrderStatus] {
         use OrderStatus::*;
         match self {
-            // Paid, with or without stock to serve it; or never paid. The last three say that it was paid, and what became of the money.
-            Pending => &[Fulfilled, AwaitingStock, Expired, PartiallyRefunded, Refunded, Disputed],
+            // Paid, with or without stock to serve it; or never paid. The last four say that it was paid, and what became of the money.
+            Pending => &[Fulfilled, AwaitingStock, Expired, PartiallyRefunded, Refunded, Disputed, Revoked],
             // Paid elsewhere: it gets all of its license keys, or comes to nothing and frees its reference. Nothing in between.
             Processing => &[Fulfilled, Failed],
             // Stock came in; or the customer would not wait for it.
-            AwaitingStock => &[Fulfilled, PartiallyRefunded, Refunded, Disputed],
+            AwaitingStock => &[Fulfilled, PartiallyRefunded, Refunded, Disputed, Revoked],
             // Money goes back, is taken back for now, or the partner takes the license keys back.
             Fulfilled => &[PartiallyRefunded, Refunded, Disputed, Revoked],
             // The rest goes back too, and all else that may happen to an order whose keys are usable.
@@ -86,8 +88,10 @@ impl OrderStatus {
             Disputed => &[AwaitingStock, Fulfilled, PartiallyRefunded, Revoked, Refunded],
             // That all of the money went back says more than that the keys did. Anything less would make them usable again.
             Revoked => &[Refunded],
+            // Whoever was too late may have paid all the same: then it is as if nobody had given him up.
+            Expired => &[Fulfilled, AwaitingStock, PartiallyRefunded, Refunded, Disputed, Revoked],
             // Nothing is left to happen: no money, no license keys, or a reference that may belong to another order by now.
-            Failed | Refunded | Expired => &[],
+            Failed | Refunded => &[],
         }
     }
 
@@ -255,7 +259,7 @@ mod tests {
     #[test]
     fn what_is_over_is_over() {
         let ends: Vec<_> = OrderStatus::ALL.into_iter().filter(|status| status.successors().is_empty()).collect();
-        assert_eq!(ends, [OrderStatus::Failed, OrderStatus::Refunded, OrderStatus::Expired]);
+        assert_eq!(ends, [OrderStatus::Failed, OrderStatus::Refunded]);
     }
 
     #[test]
@@ -297,7 +301,9 @@ mod tests {
     #[test]
     fn revoking_and_the_graph_agree() {
         for status in OrderStatus::ALL {
-            assert_eq!(status.may_become(OrderStatus::Revoked), status.revocation() == Revocation::Revokes, "{status}");
+            // Besides the partner, a dispute that is lost revokes, which may be known before anything else.
+            let by_dispute = matches!(status, OrderStatus::Pending | OrderStatus::AwaitingStock | OrderStatus::Expired);
+            assert_eq!(status.may_become(OrderStatus::Revoked), status.revocation() == Revocation::Revokes || by_dispute, "{status}");
         }
     }
 
