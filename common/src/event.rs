@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::ids::OrderId;
 use crate::job::NewOrder;
-use crate::order::OrderStatus;
+use crate::order::facts::News;
+use crate::order::{Order, OrderStatus};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,23 @@ pub struct EventBody<'a> {
     pub sequence: i32,
     /// Live or test.
     pub livemode: bool,
+    /// What went back of the money in all, minor units; of a refund alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refunded_minor: Option<i64>,
+    /// Of a dispute alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dispute: Option<DisputeBody<'a>>,
+}
+
+/// A dispute, as partners are told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DisputeBody<'a> {
+    /// Stripe's id.
+    pub id: &'a str,
+    /// `open`, `won` or `lost`.
+    pub status: &'static str,
+    /// Minor units of the order's currency.
+    pub amount_minor: i64,
 }
 
 impl<'a> EventBody<'a> {
@@ -87,6 +105,38 @@ impl<'a> EventBody<'a> {
             created_at,
             sequence,
             livemode: order.mode.is_live(),
+            refunded_minor: None,
+            dispute: None,
+        }
+    }
+
+    /// What happens to an order that stands where it stands, as its `sequence`th event.
+    pub fn of_order(kind: EventKind, order: &'a Order, event_id: Uuid, created_at: &'a str, sequence: i32) -> Self {
+        Self {
+            event: kind.as_str(),
+            order_id: &order.id,
+            external_reference: order.external_reference.as_deref(),
+            status: order.status,
+            total_minor: order.total_minor,
+            currency: order.currency.as_deref(),
+            customer_email: &order.customer_email,
+            event_id,
+            created_at,
+            sequence,
+            livemode: order.mode.is_live(),
+            refunded_minor: None,
+            dispute: None,
+        }
+    }
+
+    /// The same with a piece of news about its money.
+    pub fn with_news(self, news: &'a News) -> Self {
+        match news {
+            News::Refunded { refunded_minor } => Self { refunded_minor: Some(*refunded_minor), ..self },
+            News::Disputed { id, dispute } => {
+                let (status, amount_minor) = (dispute.status.as_str(), dispute.amount_minor);
+                Self { dispute: Some(DisputeBody { id, status, amount_minor }), ..self }
+            }
         }
     }
 
@@ -104,6 +154,8 @@ impl<'a> EventBody<'a> {
             created_at,
             sequence: 1,
             livemode: live,
+            refunded_minor: None,
+            dispute: None,
         }
     }
 
@@ -116,6 +168,8 @@ impl<'a> EventBody<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order::facts::Dispute;
+    use crate::stripe::DisputeStatus;
 
     #[test]
     fn the_documented_members_come_first_and_in_order() {
@@ -131,8 +185,16 @@ mod tests {
             created_at: "2026-03-02T12:00:00Z",
             sequence: 2,
             livemode: true,
+            refunded_minor: None,
+            dispute: None,
         };
         let expected = r#"{"event":"order.fulfilled","order_id":"ORD-000000000000000000","external_reference":"your-ref-123","status":"fulfilled","total_minor":2999,"currency":"GBP","customer_email":"a@b.example","event_id":"00000000-0000-0000-0000-000000000000","created_at":"2026-03-02T12:00:00Z","sequence":2,"livemode":true}"#;
         assert_eq!(body.to_json(), expected);
+        let refunded = News::Refunded { refunded_minor: 1_000 };
+        assert!(body.clone().with_news(&refunded).to_json().ends_with(r#""livemode":true,"refunded_minor":1000}"#));
+        let dispute = Dispute { status: DisputeStatus::Lost, amount_minor: 2_999 };
+        let disputed = News::Disputed { id: "dp_1".into(), dispute };
+        let expected = r#""livemode":true,"dispute":{"id":"dp_1","status":"lost","amount_minor":2999}}"#;
+        assert!(body.with_news(&disputed).to_json().ends_with(expected));
     }
 }

@@ -220,12 +220,21 @@ pub struct Order {
     pub total_minor: Option<i64>,
     /// Who bought.
     pub customer_email: String,
+    /// Its license keys may be used although its status says otherwise: its store wishes so.
+    pub keys_kept: bool,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// When it was made, Unix milliseconds.
     pub created_at_ms: u64,
     /// When it last changed, Unix milliseconds.
     pub updated_at_ms: u64,
+}
+
+impl Order {
+    /// Whether its license keys may be shown and used.
+    pub fn keys_usable(&self) -> bool {
+        self.status.keys_usable() || self.keys_kept
+    }
 }
 
 impl fmt::Debug for Order {

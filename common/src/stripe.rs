@@ -4,5 +4,5 @@
 pub mod event;
 pub mod signature;
 
-pub use event::{DisputeNews, DisputeStatus, EventError, Fact, Happened, Refund, StripeEvent, Subject};
+pub use event::{DisputeNews, DisputeStatus, Fact, Happened, NoEvent, Refund, StripeEvent, Subject, Unusable};
 pub use signature::{SignatureError, SigningSecret, Verifier};

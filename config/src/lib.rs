@@ -15,6 +15,7 @@ mod reader;
 mod retention;
 mod secrets;
 mod stores;
+mod stripe;
 mod suggest;
 mod webhooks;
 mod worker;
@@ -31,6 +32,7 @@ pub use problems::{Problem, Problems};
 pub use retention::Retention;
 pub use secrets::Secrets;
 pub use stores::{Postgres, PostgresTls, Queue, Redis};
+pub use stripe::Stripe;
 pub use webhooks::Webhooks;
 pub use worker::Worker;
 
@@ -62,6 +64,8 @@ pub struct Settings {
     pub worker: Worker,
     /// What partners' servers are told.
     pub webhooks: Webhooks,
+    /// Whose events come in.
+    pub stripe: Stripe,
     /// The truth.
     pub postgres: Postgres,
     /// The carrier.
@@ -91,6 +95,7 @@ impl Settings {
         let edge = Edge::read(reader.section("edge"));
         let worker = Worker::read(reader.section("worker"));
         let webhooks = Webhooks::read(reader.section("webhooks"));
+        let stripe = Stripe::read(reader.section("stripe"), mode);
         let postgres = Postgres::read(reader.section("postgres"), mode);
         let redis = Redis::read(reader.section("redis"));
         let queue = Queue::read(reader.section("queue"));
@@ -101,7 +106,7 @@ impl Settings {
         let redacted = reader.shown();
         match (postgres, redis, secrets) {
             (Some(postgres), Some(redis), Some(secrets)) if reader.problems.is_empty() => {
-                Ok(Self { mode, http, edge, worker, webhooks, postgres, redis, queue, limits, retention, secrets, log, redacted })
+                Ok(Self { mode, http, edge, worker, webhooks, stripe, postgres, redis, queue, limits, retention, secrets, log, redacted })
             }
             _ => Err(Problems(reader.problems)),
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::secret::SecretList;
+use common::stripe::SigningSecret;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,8 @@ use crate::dsn::Dsn;
 use crate::layers::{Entry, Layers, Origin, Value, read_bounded, variable};
 use crate::problems::Problem;
 
+/// Stripe has two at once while one is rolled; more are a mistake.
+const SIGNING_SECRETS_MAX: usize = 8;
 /// Eight secrets of any sane size.
 const SECRET_FILE_MAX_BYTES: u64 = 64 << 10;
 /// How much of a wrong value a problem repeats.
@@ -203,11 +206,7 @@ impl Section<'_> {
     /// A list of secrets, from `knob` itself or from the file that `file_knob` names. Needed.
     pub fn secrets(&mut self, knob: &str, file_knob: &str, mode: Mode) -> Option<SecretList> {
         let (source, text) = self.secret_text(knob, file_knob)?;
-        if source == knob && mode == Mode::Production && matches!(self.origin(knob), Origin::File { .. }) {
-            let (variable, file_variable) = (variable(&self.full(knob)), variable(&self.full(file_knob)));
-            let message = format!("a secret stands in the configuration file only in development; use {variable} or {file_variable}");
-            self.problem(knob, message);
-        }
+        self.refuse_in_file(source, knob, file_knob, mode);
         match SecretList::parse(&text) {
             Ok(secrets) => {
                 let ids: Vec<String> = secrets.iter().map(|secret| format!("{}:***", secret.id())).collect();
@@ -223,11 +222,48 @@ impl Section<'_> {
         }
     }
 
+    /// Stripe's signing secrets, newest first or in any order, from `knob` itself or from the file that `file_knob` names. May be none.
+    pub fn signing_secrets(&mut self, knob: &str, file_knob: &str, mode: Mode) -> Vec<SigningSecret> {
+        let is_set = |this: &Self, knob| this.set_text(knob).is_some_and(|text| !text.is_empty());
+        if !is_set(self, knob) && !is_set(self, file_knob) {
+            self.show(knob, quoted(""));
+            self.path(file_knob);
+            return Vec::new();
+        }
+        let Some((source, text)) = self.secret_text(knob, file_knob) else { return Vec::new() };
+        self.refuse_in_file(source, knob, file_knob, mode);
+        let parts = text.split([',', ' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
+        match parts.map(SigningSecret::parse).collect::<Result<Vec<_>, _>>() {
+            Ok(secrets) if secrets.len() <= SIGNING_SECRETS_MAX => {
+                self.show(knob, quoted(&vec!["***"; secrets.len()].join(", ")));
+                let origin = self.origin(source).clone();
+                self.reader.layers.entries.entry(self.full(knob)).and_modify(|entry| entry.origin = origin);
+                secrets
+            }
+            Ok(_) => {
+                self.problem(source, format!("has more than {SIGNING_SECRETS_MAX} secrets"));
+                Vec::new()
+            }
+            Err(error) => {
+                self.problem(source, format!("each secret {error}"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn refuse_in_file(&mut self, source: &str, knob: &str, file_knob: &str, mode: Mode) {
+        if source == knob && mode == Mode::Production && matches!(self.origin(knob), Origin::File { .. }) {
+            let (variable, file_variable) = (variable(&self.full(knob)), variable(&self.full(file_knob)));
+            let message = format!("a secret stands in the configuration file only in development; use {variable} or {file_variable}");
+            self.problem(knob, message);
+        }
+    }
+
     /// The text of a list of secrets, and which of the two knobs it came by.
     fn secret_text<'k>(&mut self, knob: &'k str, file_knob: &'k str) -> Option<(&'k str, Zeroizing<String>)> {
         let file = self.path(file_knob);
         let Some(text) = self.set_text(knob).map(|text| Zeroizing::new(text.to_owned())) else {
-            self.problem(knob, "expected a text of id:base64 entries".into());
+            self.problem(knob, "expected a text of secrets".into());
             return None;
         };
         match file {

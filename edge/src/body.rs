@@ -9,23 +9,25 @@ use hyper::body::Incoming;
 
 use crate::edge::Knobs;
 use crate::error::{ApiError, Code};
-use crate::router::Route;
+use crate::router::{Endpoint, Route};
+use crate::stripe;
 
 /// The body of a POST or a PATCH as a whole. Other methods' bodies are not looked at.
 pub async fn read(knobs: &Knobs, route: &Route, headers: &HeaderMap, incoming: Incoming) -> Result<Bytes, ApiError> {
     if !matches!(route.method, Method::POST | Method::PATCH) {
         return Ok(Bytes::new());
     }
+    let max_bytes = if route.endpoint == Endpoint::StripeWebhook { stripe::BODY_MAX_BYTES } else { knobs.body_max_bytes };
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > knobs.body_max_bytes as u64) {
-        return Err(too_large(knobs));
+    if announced.is_some_and(|length| length > max_bytes as u64) {
+        return Err(too_large(max_bytes));
     }
     if incoming.is_end_stream() {
         // Nothing to be of the wrong type. Where a body is needed, its reader says so.
         return Ok(Bytes::new());
     }
     check_type(headers)?;
-    match tokio::time::timeout(knobs.body_timeout, collect(knobs, incoming)).await {
+    match tokio::time::timeout(knobs.body_timeout, collect(max_bytes, incoming)).await {
         Ok(body) => body,
         Err(_) => {
             Err(ApiError::new(Code::RequestTimeout, format!("The body did not arrive within {} s.", knobs.body_timeout.as_secs_f32())))
@@ -33,14 +35,14 @@ pub async fn read(knobs: &Knobs, route: &Route, headers: &HeaderMap, incoming: I
     }
 }
 
-async fn collect(knobs: &Knobs, mut incoming: Incoming) -> Result<Bytes, ApiError> {
+async fn collect(max_bytes: usize, mut incoming: Incoming) -> Result<Bytes, ApiError> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|_| ApiError::field("body", "broke off before its end"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if data.len() + rest.len() + first.as_ref().map_or(0, Bytes::len) > knobs.body_max_bytes {
-            return Err(too_large(knobs));
+        if data.len() + rest.len() + first.as_ref().map_or(0, Bytes::len) > max_bytes {
+            return Err(too_large(max_bytes));
         }
         // Almost every body is one piece and need not be copied.
         match first.take() {
@@ -55,8 +57,8 @@ async fn collect(knobs: &Knobs, mut incoming: Incoming) -> Result<Bytes, ApiErro
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }
 
-fn too_large(knobs: &Knobs) -> ApiError {
-    ApiError::new(Code::BodyTooLarge, format!("A body may have {} bytes.", knobs.body_max_bytes))
+fn too_large(max_bytes: usize) -> ApiError {
+    ApiError::new(Code::BodyTooLarge, format!("A body may have {max_bytes} bytes."))
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {

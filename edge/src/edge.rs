@@ -15,6 +15,7 @@ use crate::fulfillment::Fulfillment;
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
 use crate::router::Router;
+use crate::stripe::Intake;
 
 /// The edge.
 pub struct Edge {
@@ -34,6 +35,8 @@ pub struct Edge {
     pub licenses: Sealer,
     /// Seals what signs webhooks.
     pub webhook_secrets: Sealer,
+    /// Where Stripe's events come in.
+    pub stripe: Intake,
     /// Answers of the subdivisions endpoint.
     pub subdivisions: SubdivisionBodies,
     /// Tax rates.

@@ -20,4 +20,5 @@ pub mod runner;
 pub mod server;
 pub mod service;
 pub mod snapshot;
+pub mod stripe;
 pub mod usage;

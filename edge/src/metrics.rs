@@ -19,6 +19,10 @@ ops::metrics! {
         pub fulfill_waiting: IntGauge,
         /// Fulfill requests by how they were answered.
         pub fulfill_answers_total: IntCounterVec["how"],
+        /// Events of Stripe's, by what came of them: stored, ignored (of no use), unsigned, malformed or unstored.
+        pub stripe_events_total: IntCounterVec["outcome"],
+        /// Events of Stripe's that were there already.
+        pub stripe_duplicates_total: IntCounter,
         /// Buckets of addresses that are remembered.
         pub address_buckets: IntGauge,
         /// API keys in the snapshot.

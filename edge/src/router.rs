@@ -48,6 +48,8 @@ pub enum Endpoint {
     TaxRates,
     /// `api/openapi.rs`
     OpenApi,
+    /// `stripe.rs`
+    StripeWebhook,
     /// `pages/errors.rs`
     ErrorPage,
 }
@@ -80,7 +82,7 @@ const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
 const WEBHOOKS: Access = Access::Key(Scope::Webhooks, QuotaName::Api);
 
 /// Every route there is.
-pub static ROUTES: [Route; 20] = [
+pub static ROUTES: [Route; 21] = [
     route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
     route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
     route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
@@ -118,6 +120,7 @@ pub static ROUTES: [Route; 20] = [
     route("subdivisions", Method::GET, "/api/v1/geo/subdivisions", Access::Address(QuotaName::Geo), Endpoint::Subdivisions),
     route("tax_rates", Method::GET, "/api/v1/tax/rates", Access::Address(QuotaName::Tax), Endpoint::TaxRates),
     route("openapi", Method::GET, "/api/v1/openapi.json", Access::Address(QuotaName::Anonymous), Endpoint::OpenApi),
+    route("stripe_webhook", Method::POST, "/stripe/webhook", Access::Open, Endpoint::StripeWebhook),
     route("error_page", Method::GET, "/developers/errors/{code}", Access::Open, Endpoint::ErrorPage),
 ];
 

@@ -43,6 +43,7 @@ use crate::server::listener::Listener;
 use crate::server::tls::Certificate;
 use crate::server::{Server, ServerKnobs, descriptors};
 use crate::snapshot::Snapshot;
+use crate::stripe::Intake;
 use crate::usage;
 
 /// Notices that may wait for a slow task before it is told that it missed some.
@@ -168,6 +169,7 @@ pub async fn start_on(
     let settled = fulfillment.settled.clone();
     let subdivisions = Arc::new(Subdivisions::load()?);
     let hasher = ApiKeyHasher::new(&settings.secrets.api_key_pepper);
+    let (stripe, writer) = Intake::new(&settings.stripe.live_signing_secrets, &settings.stripe.test_signing_secrets);
     let edge = Arc::new(Edge {
         router: Router::new(),
         gate: Gate::new(snapshot.clone(), hasher, Quotas::new(&settings.limits), settings.edge.bucket_addresses_max),
@@ -177,6 +179,7 @@ pub async fn start_on(
         pg: pg.clone(),
         licenses: sealer(Purpose::License),
         webhook_secrets: sealer(Purpose::WebhookSecret),
+        stripe,
         subdivisions: SubdivisionBodies::new(&subdivisions)?,
         taxes: TaxTable::load(subdivisions)?,
         metrics: edge_metrics.clone(),
@@ -217,6 +220,10 @@ pub async fn start_on(
     let (usage_snapshot, usage_pg, usage_metrics, flush) = (snapshot.clone(), pg.clone(), edge_metrics.clone(), settings.edge.usage_flush);
     support.spawn_supervised("usage", Backoff::default(), move |stop| {
         usage::run(usage_snapshot.clone(), usage_pg.clone(), usage_metrics.clone(), flush, stop)
+    });
+    let (stripe_pg, stripe_metrics) = (pg.clone(), edge_metrics.clone());
+    support.spawn_supervised("stripe_events", Backoff::default(), move |stop| {
+        writer.clone().run(stripe_pg.clone(), stripe_metrics.clone(), stop)
     });
     let observer = Observer {
         edge: edge.clone(),

@@ -29,6 +29,7 @@ use crate::gate::{Access, Caller};
 use crate::pages;
 use crate::quotas::{self, QuotaName, Rate};
 use crate::router::{Endpoint, Found, Params, Route, allow};
+use crate::stripe;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -130,6 +131,7 @@ async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<
         (Endpoint::Subdivisions, _) => subdivisions::list(edge, &call),
         (Endpoint::TaxRates, _) => tax_rates::list(edge, &call),
         (Endpoint::OpenApi, _) => Ok(openapi::document()),
+        (Endpoint::StripeWebhook, _) => Box::pin(stripe::webhook(edge, &call)).await,
         (Endpoint::ErrorPage, _) => pages::errors::page(&call),
         // The table gives these endpoints a key to ask for.
         (_, None) => Err(ApiError::plain(Code::MissingApiKey)),

@@ -1,5 +1,6 @@
 //! The worker's jobs, one file each: what it is called, when it runs, what it does. Reading this list is knowing the chores.
 
+pub mod apply_stripe_events;
 pub mod complete_orders;
 pub mod deliver_webhook;
 pub mod fulfill_order;

@@ -43,6 +43,23 @@ ops::metrics! {
         pub webhook_oldest_pending_seconds: IntGauge,
         /// Endpoints that were disabled because they failed.
         pub webhook_endpoints_disabled: IntGauge,
+        /// Events of Stripe's, by what came of them: merged, parked (their order is not there yet), refused (never to be applied) or broken (to be
+        /// tried again).
+        pub stripe_events_total: IntCounterVec["outcome"],
+        /// Events of Stripe's that are to be applied.
+        pub stripe_events_waiting: IntGauge,
+        /// Age in seconds of the oldest event of Stripe's that is to be applied.
+        pub stripe_events_waiting_oldest_seconds: IntGauge,
+        /// Events of Stripe's whose order is not there yet.
+        pub stripe_events_parked: IntGauge,
+        /// Age in seconds of the oldest event of Stripe's whose order is not there yet.
+        pub stripe_events_parked_oldest_seconds: IntGauge,
+        /// Paid orders that wait for license keys.
+        pub orders_awaiting_stock: IntGauge,
+        /// Seconds for which the first of them has waited.
+        pub orders_awaiting_stock_oldest_seconds: IntGauge,
+        /// Paid orders that got the license keys for which they had waited.
+        pub orders_filled_total: IntCounter,
         /// Rows that were let go because of their age, by kind.
         pub pruned_rows_total: IntCounterVec["kind"],
         /// Unix time at which this worker last found that nothing old was left; 0 before.

@@ -19,6 +19,7 @@ use ops::{log, shutdown};
 use storage::pg::listener::{self, Notice};
 use storage::pg::orders::PROCESSING_CHANNEL;
 use storage::pg::roles::Role;
+use storage::pg::stripe_events;
 use storage::queue::backend::Batch;
 use storage::queue::reader;
 use storage::queue::settle::Settler;
@@ -31,12 +32,14 @@ use uuid::Uuid;
 
 use crate::allocation::Allocator;
 use crate::fulfillment::Fulfillment;
+use crate::jobs::apply_stripe_events::{self, ApplyStripeEvents};
 use crate::jobs::deliver_webhook::DeliverWebhook;
 use crate::jobs::fulfill_order::FulfillOrder;
 use crate::jobs::prune::Pruner;
 use crate::jobs::{complete_orders, deliver_webhook, fulfill_order, observe, poll_webhooks};
 use crate::metrics::WorkerMetrics;
 use crate::outgoing::{Outgoing, SystemResolver};
+use crate::payments::Payments;
 use crate::webhooks::hints::Hints;
 use crate::webhooks::{self, Dispatcher};
 
@@ -156,6 +159,21 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         let dispatcher = settling.clone();
         async move { dispatcher.settle(stop).await }
     });
+    let applying = ApplyStripeEvents {
+        pg: pg.clone(),
+        payments: Arc::new(Payments {
+            pg: pg.clone(),
+            allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&settings.secrets.license_digest)),
+            clock: Arc::new(SystemClock::new()),
+            dispatcher: Some(dispatcher.clone()),
+        }),
+        metrics: worker_metrics.clone(),
+    };
+    let (told, every) = (notices.clone(), settings.worker.sweep_interval);
+    work.spawn_supervised(apply_stripe_events::NAME, Backoff::default(), move |stop| {
+        let applying = applying.clone();
+        once_up(applying.pg.clone(), stop.clone(), applying.run(told.subscribe(), every, stop))
+    });
     let (sweep_pg, sweep_metrics, interval) = (pg.clone(), worker_metrics.clone(), settings.worker.sweep_interval);
     work.spawn_supervised("complete_orders", Backoff::default(), move |stop| {
         let (pg, fulfillment, metrics) = (sweep_pg.clone(), fulfillment.clone(), sweep_metrics.clone());
@@ -189,7 +207,7 @@ fn watch_postgres(tasks: &Tasks, pg: &Pg, notices: broadcast::Sender<Notice>, ch
     tasks.spawn_supervised("listen", Backoff::default(), move |stop| {
         let (pg, notices) = (listening.clone(), notices.clone());
         async move {
-            stop.run_until_cancelled(listener::run(&pg, &[PROCESSING_CHANNEL], notices)).await;
+            stop.run_until_cancelled(listener::run(&pg, &[PROCESSING_CHANNEL, stripe_events::CHANNEL], notices)).await;
             Ok::<_, Infallible>(())
         }
     });

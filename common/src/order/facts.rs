@@ -73,15 +73,17 @@ pub struct WrongPayment {
 }
 
 impl OrderFacts {
-    /// What `happened` says about an order over `total_minor`.
-    pub fn of(happened: &Happened, total_minor: i64, currency: Currency) -> Result<Self, WrongPayment> {
+    /// What `happened` says about an order over `total`. One that was paid elsewhere may have none: then there is nothing to compare with,
+    /// and nothing that could still be paid.
+    pub fn of(happened: &Happened, total: Option<(i64, Currency)>) -> Result<Self, WrongPayment> {
         match happened {
-            Happened::Paid { received_minor, currency: received } => {
-                if (*received_minor, *received) != (total_minor, currency) {
-                    return Err(WrongPayment { received_minor: *received_minor, received: *received, total_minor, currency });
+            Happened::Paid { received_minor, currency: received } => match total {
+                None => Ok(Self::default()),
+                Some(total) if total == (*received_minor, *received) => Ok(Self { is_paid: true, ..Self::default() }),
+                Some((total_minor, currency)) => {
+                    Err(WrongPayment { received_minor: *received_minor, received: *received, total_minor, currency })
                 }
-                Ok(Self { is_paid: true, ..Self::default() })
-            }
+            },
             Happened::Refunded(refund) => {
                 Ok(Self { refunded_minor: refund.refunded_minor, charged_minor: refund.charged_minor, ..Self::default() })
             }

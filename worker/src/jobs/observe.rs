@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use storage::pg::{orders, webhook_deliveries, webhook_endpoints};
+use storage::pg::{order_payments, orders, stripe_events, webhook_deliveries, webhook_endpoints};
 use storage::queue::Producer;
 use storage::{Pg, StorageError};
 use tokio_util::sync::CancellationToken;
@@ -49,8 +49,24 @@ pub async fn run(
         {
             tracing::debug!(%error, "looking at the webhooks");
         }
+        if let Err(error) = look_at_payments(&pg, &metrics).await {
+            tracing::debug!(%error, "looking at the payments");
+        }
         looks = looks.wrapping_add(1);
     }
+    Ok(())
+}
+
+async fn look_at_payments(pg: &Pg, metrics: &WorkerMetrics) -> Result<(), StorageError> {
+    let client = pg.client().await?;
+    let backlog = stripe_events::backlog(&**client).await?;
+    metrics.stripe_events_waiting.set(backlog.waiting);
+    metrics.stripe_events_waiting_oldest_seconds.set(backlog.waiting_oldest_s as i64);
+    metrics.stripe_events_parked.set(backlog.parked);
+    metrics.stripe_events_parked_oldest_seconds.set(backlog.parked_oldest_s as i64);
+    let (awaiting, oldest) = order_payments::awaiting(&**client).await?;
+    metrics.orders_awaiting_stock.set(awaiting);
+    metrics.orders_awaiting_stock_oldest_seconds.set(oldest.as_secs() as i64);
     Ok(())
 }
 

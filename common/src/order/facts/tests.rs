@@ -38,7 +38,7 @@ struct Life {
 impl Life {
     fn hear(&mut self, happened: &Happened) {
         let before = self.facts.clone();
-        let mut after = before.clone().merge(OrderFacts::of(happened, TOTAL, gbp()).unwrap());
+        let mut after = before.clone().merge(OrderFacts::of(happened, Some((TOTAL, gbp()))).unwrap());
         if after.wants_keys(false) {
             after.is_allocated = true;
             self.fulfilled = true;
@@ -172,7 +172,7 @@ fn lives_as_the_contract_tells_them() {
 fn other_money_pays_for_nothing() {
     let pays = |received_minor, currency: &str| {
         let currency = Currency::parse(currency).unwrap();
-        OrderFacts::of(&Happened::Paid { received_minor, currency }, TOTAL, gbp())
+        OrderFacts::of(&Happened::Paid { received_minor, currency }, Some((TOTAL, gbp())))
     };
     assert!(pays(TOTAL, "GBP").is_ok());
     for (received, currency) in [(TOTAL - 1, "GBP"), (TOTAL + 1, "GBP"), (0, "GBP"), (TOTAL, "USD"), (TOTAL, "JPY")] {
@@ -185,9 +185,9 @@ fn other_money_pays_for_nothing() {
 fn money_that_comes_late_is_money() {
     let late = OrderFacts { is_expired: true, ..OrderFacts::default() };
     assert_eq!(late.status(), OrderStatus::Expired);
-    let paid = late.merge(OrderFacts::of(&paid(), TOTAL, gbp()).unwrap());
+    let paid = late.merge(OrderFacts::of(&paid(), Some((TOTAL, gbp()))).unwrap());
     assert_eq!((paid.status(), paid.wants_keys(false)), (OrderStatus::AwaitingStock, true));
-    let gone = paid.clone().merge(OrderFacts::of(&refunded(TOTAL), TOTAL, gbp()).unwrap());
+    let gone = paid.clone().merge(OrderFacts::of(&refunded(TOTAL), Some((TOTAL, gbp()))).unwrap());
     assert!(!gone.wants_keys(true) && gone.wants_keys(false) && paid.wants_keys(true));
 }
 

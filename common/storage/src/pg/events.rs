@@ -6,6 +6,8 @@ use std::time::Duration;
 use common::event::{EventBody, EventKind};
 use common::ids::OrderId;
 use common::job::NewOrder;
+use common::order::Order;
+use common::order::facts::News;
 use common::webhook::ORDER_WAIT_S;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::ToSql;
@@ -52,10 +54,36 @@ pub async fn insert_of_fulfillment(
     created_at: &str,
     wish: Option<&Wish>,
 ) -> Result<Born, StorageError> {
-    let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
     let bodies: Vec<EventBody<'_>> =
-        events.iter().zip(&ids).map(|((kind, order), id)| EventBody::of_fulfillment(*kind, order, *id, created_at)).collect();
+        events.iter().map(|(kind, order)| EventBody::of_fulfillment(*kind, order, Uuid::now_v7(), created_at)).collect();
     let stores: Vec<i64> = events.iter().map(|(_, order)| order.store_id).collect();
+    insert(tx, &stores, &bodies, wish).await
+}
+
+/// What happens to an order: which event, and the news about its money that it tells, if it does.
+pub type Happening<'n> = (EventKind, Option<&'n News>);
+
+/// Keeps events of one order, in their order, behind those that it has. The order must be locked. What is due is as of
+/// [`insert_of_fulfillment`].
+pub async fn insert_of_order<'n>(
+    tx: &impl GenericClient,
+    order: &'n Order,
+    happened: &[Happening<'n>],
+    created_at: &'n str,
+    wish: Option<&Wish>,
+) -> Result<Born, StorageError> {
+    let row = tx.query_one("select coalesce(max(sequence), 0) from events where order_id = $1", &[&order.id.as_str()]).await?;
+    let last: i32 = row.get(0);
+    let body = |((kind, news), sequence): (&Happening<'n>, i32)| {
+        let body = EventBody::of_order(*kind, order, Uuid::now_v7(), created_at, sequence);
+        news.map_or_else(|| body.clone(), |news| body.clone().with_news(news))
+    };
+    let bodies: Vec<EventBody<'_>> = happened.iter().zip(last + 1..).map(body).collect();
+    insert(tx, &vec![order.store_id; bodies.len()], &bodies, wish).await
+}
+
+async fn insert(tx: &impl GenericClient, stores: &[i64], bodies: &[EventBody<'_>], wish: Option<&Wish>) -> Result<Born, StorageError> {
+    let ids: Vec<Uuid> = bodies.iter().map(|body| body.event_id).collect();
     let lives: Vec<bool> = bodies.iter().map(|body| body.livemode).collect();
     let orders: Vec<&str> = bodies.iter().map(|body| body.order_id.as_str()).collect();
     let sequences: Vec<i32> = bodies.iter().map(|body| body.sequence).collect();

@@ -38,6 +38,12 @@ pub struct SoldKey {
 
 /// Keeps the items of several orders and their keys.
 pub async fn insert(tx: &impl GenericClient, orders: &[(&OrderId, &[Item])]) -> Result<(), StorageError> {
+    insert_items(tx, orders).await?;
+    insert_keys(tx, orders).await
+}
+
+/// Keeps the items of several orders without their keys.
+pub async fn insert_items(tx: &impl GenericClient, orders: &[(&OrderId, &[Item])]) -> Result<(), StorageError> {
     let items = || orders.iter().flat_map(|(id, items)| items.iter().map(move |item| (id.as_str(), item)));
     let ids: Vec<&str> = items().map(|(id, _)| id).collect();
     let lines: Vec<i32> = items().map(|(_, item)| item.line).collect();
@@ -47,7 +53,12 @@ pub async fn insert(tx: &impl GenericClient, orders: &[(&OrderId, &[Item])]) -> 
     let insert_items = "insert into order_items (order_id, line, product_id, sku, quantity)
                         select * from unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[])";
     tx.execute(insert_items, &[&ids, &lines, &products, &skus, &quantities]).await?;
+    Ok(())
+}
 
+/// Keeps the keys of items that are there.
+pub async fn insert_keys(tx: &impl GenericClient, orders: &[(&OrderId, &[Item])]) -> Result<(), StorageError> {
+    let items = || orders.iter().flat_map(|(id, items)| items.iter().map(move |item| (id.as_str(), item)));
     let keys = || items().flat_map(|(id, item)| item.keys.iter().enumerate().map(move |(position, key)| (id, item.line, position, key)));
     let ids: Vec<&str> = keys().map(|(id, ..)| id).collect();
     let lines: Vec<i32> = keys().map(|(_, line, ..)| line).collect();
@@ -90,7 +101,7 @@ pub async fn of_orders(client: &impl GenericClient, ids: &[OrderId]) -> Result<H
 /// What an order sold, with its license keys in clear while they are usable. `sealer` must be one for the purpose `license`.
 pub fn reveal(sealer: &Sealer, order: &Order, items: &[Item]) -> Result<Vec<SoldItem>, StorageError> {
     let item = |item: &Item| {
-        let keys = if order.status.keys_usable() { item.keys.as_slice() } else { &[] };
+        let keys = if order.keys_usable() { item.keys.as_slice() } else { &[] };
         let license_keys = keys.iter().map(|key| open(sealer, order.store_id, item.product_id, key)).collect::<Result<_, _>>()?;
         Ok(SoldItem { sku: item.sku.clone(), license_keys })
     };

@@ -6,9 +6,11 @@ use common::event::EventKind;
 use common::ids::OrderId;
 use common::job::NewOrder;
 use common::mode::Mode;
+use common::money::Currency;
 use common::order::{Failure, Order, OrderStatus};
 use tokio_postgres::{GenericClient, Row};
 
+use super::order_items::{self, Item};
 use super::{Pg, StorageError, events, unix_ms};
 use crate::crash_point::reach;
 
@@ -83,6 +85,60 @@ pub async fn write_down(pg: &Pg, order: &NewOrder, sealed_request: &[u8], create
     Ok(true)
 }
 
+/// An order that a customer is about to pay.
+#[derive(Debug)]
+pub struct PendingOrder<'a> {
+    /// Its id.
+    pub id: &'a OrderId,
+    /// Whose.
+    pub store_id: i64,
+    /// Live or test.
+    pub mode: Mode,
+    /// The partner's name for it.
+    pub external_reference: Option<&'a str>,
+    /// Digest of what it is made of.
+    pub fingerprint: [u8; 32],
+    /// What it is to be paid in.
+    pub currency: Currency,
+    /// What is to be paid, minor units.
+    pub total_minor: i64,
+    /// Who buys.
+    pub customer_email: &'a str,
+    /// What, without keys.
+    pub items: &'a [Item],
+    /// When, in Unix milliseconds.
+    pub created_at_ms: u64,
+}
+
+/// Makes an order that is to be paid, and tells of it. `None`, and nothing is made, when another order has its reference.
+pub async fn insert_pending(tx: &impl GenericClient, order: &PendingOrder<'_>) -> Result<Option<Order>, StorageError> {
+    let sql = format!(
+        "insert into orders (id, store_id, live, external_reference, fingerprint, status, currency, total_minor, customer_email)
+         values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8) on conflict do nothing returning {COLUMNS}"
+    );
+    let fingerprint = order.fingerprint.as_slice();
+    let row = tx
+        .query_opt(
+            &sql,
+            &[
+                &order.id.as_str(),
+                &order.store_id,
+                &order.mode.is_live(),
+                &order.external_reference,
+                &fingerprint,
+                &order.currency.as_str(),
+                &order.total_minor,
+                &order.customer_email,
+            ],
+        )
+        .await?;
+    let Some(made) = row.as_ref().map(read).transpose()? else { return Ok(None) };
+    order_items::insert_items(tx, &[(order.id, order.items)]).await?;
+    let created_at = common::clock::rfc3339(order.created_at_ms);
+    events::insert_of_order(tx, &made, &[(EventKind::Created, None)], &created_at, None).await?;
+    Ok(Some(made))
+}
+
 /// Takes back orders that this same transaction inserted.
 pub async fn delete(tx: &impl GenericClient, ids: &[OrderId]) -> Result<(), StorageError> {
     let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
@@ -91,7 +147,7 @@ pub async fn delete(tx: &impl GenericClient, ids: &[OrderId]) -> Result<(), Stor
 }
 
 const COLUMNS: &str = "id, store_id, live, external_reference, idempotency_key, fingerprint, status, currency, total_minor, customer_email,
-                       error_code, error_detail, created_at, updated_at";
+                       error_code, error_detail, created_at, updated_at, keys_kept";
 
 fn read_id(text: &str) -> Result<OrderId, StorageError> {
     OrderId::parse(text).map_err(|error| StorageError::Corrupt(format!("order {text:?}: {error}")))
@@ -108,6 +164,7 @@ fn read(row: &Row) -> Result<Order, StorageError> {
         (None, _) => None,
     };
     Ok(Order {
+        keys_kept: row.get(14),
         status: row.get::<_, &str>(6).parse().map_err(|_| corrupt(format!("status {:?}", row.get::<_, &str>(6))))?,
         fingerprint: row.get::<_, &[u8]>(5).try_into().map_err(|_| corrupt("its fingerprint has another length".into()))?,
         id,
@@ -158,6 +215,12 @@ pub async fn get_for_update(tx: &impl GenericClient, store_id: i64, mode: Mode, 
     tx.query_opt(&sql, &[&id.as_str(), &store_id, &mode.is_live()]).await?.as_ref().map(read).transpose()
 }
 
+/// One order of any store, locked until the transaction ends.
+pub async fn lock(tx: &impl GenericClient, mode: Mode, id: &OrderId) -> Result<Option<Order>, StorageError> {
+    let sql = format!("select {COLUMNS} from orders where id = $1 and live = $2 for update");
+    tx.query_opt(&sql, &[&id.as_str(), &mode.is_live()]).await?.as_ref().map(read).transpose()
+}
+
 /// Which orders to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -188,7 +251,8 @@ pub async fn list(client: &impl GenericClient, store_id: i64, mode: Mode, filter
 pub async fn set_status(tx: &impl GenericClient, ids: &[OrderId], status: OrderStatus) -> Result<(), StorageError> {
     let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();
     tx.execute(
-        "update orders set status = $2, sealed_request = null, next_attempt_at = null, starts = 0, updated_at = now() where id = any($1)",
+        "update orders set status = $2, keys_kept = false, sealed_request = null, next_attempt_at = null, starts = 0, updated_at = now()
+         where id = any($1)",
         &[&ids, &status.as_str()],
     )
     .await?;

@@ -63,8 +63,12 @@ const ENDPOINT_CHANGES: &str = "url, events, enabled, disabled_reason, failures,
 
 /// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
 /// that are reached by their `ctid` ask for the right to read the whole table.
-pub const RIGHTS: [Rights; 19] = [
-    Rights { table: "stores", edge: &[("select", "id, slug, name, licensing")], worker: &[] },
+pub const RIGHTS: [Rights; 22] = [
+    Rights {
+        table: "stores",
+        edge: &[("select", "id, slug, name, licensing")],
+        worker: &[("select", "id, revoke_when_refunded, suspend_while_disputed")],
+    },
     Rights {
         table: "api_keys",
         edge: &[
@@ -102,15 +106,15 @@ pub const RIGHTS: [Rights; 19] = [
             (
                 "select",
                 "id, store_id, live, external_reference, idempotency_key, fingerprint, status, currency, total_minor, customer_email, \
-                 error_code, error_detail, created_at, updated_at",
+                 error_code, error_detail, created_at, updated_at, keys_kept",
             ),
             ("insert", NEW_ORDER),
-            ("update", "status, sealed_request, next_attempt_at, starts, updated_at"),
+            ("update", "status, keys_kept, sealed_request, next_attempt_at, starts, updated_at"),
         ],
         worker: &[
             ("select", ""),
             ("insert", NEW_ORDER),
-            ("update", "status, sealed_request, next_attempt_at, starts, updated_at, error_code, error_detail, idempotency_key"),
+            ("update", "status, keys_kept, sealed_request, next_attempt_at, starts, updated_at, error_code, error_detail, idempotency_key"),
             // What it has inserted itself and cannot fulfill.
             ("delete", ""),
         ],
@@ -126,6 +130,22 @@ pub const RIGHTS: [Rights; 19] = [
         edge: &[("select", "order_id, line, position, license_key_id, sealed")],
         worker: &[("select", ""), ("insert", "")],
     },
+    // An edge only writes down what Stripe says; what that means is the worker's to say.
+    Rights {
+        table: "stripe_events",
+        edge: &[("select", "id"), ("insert", "id, live, kind, order_id, payment_intent, fact, reason, status, settled_at")],
+        worker: &[("select", ""), ("update", "status, reason, tries, next_attempt_at, settled_at"), ("delete", "")],
+    },
+    Rights {
+        table: "order_payments",
+        edge: &[],
+        worker: &[
+            ("select", ""),
+            ("insert", ""),
+            ("update", "payment_intent, paid_at, is_expired, is_revoked, refunded_minor, charged_minor, awaits_keys"),
+        ],
+    },
+    Rights { table: "order_disputes", edge: &[], worker: &[("select", ""), ("insert", ""), ("update", "status, amount_minor")] },
     Rights {
         table: "events",
         edge: &[
