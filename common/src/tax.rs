@@ -1,10 +1,13 @@
 //! The tax table: which rates are published for a country and its subdivisions on a day. For display before checkout, not tax
 //! advice. A table is layers: the compiled-in rates, the compiled-in corrections, then whatever an operator lays on top.
-//! It states rates; multiplying and rounding them is the quote's work, not done here. Today's date comes in as an argument.
+//! It states rates; multiplying and rounding them is the work of [`quote`], not done here. Today's date comes in as an argument.
 
+mod day;
 mod load;
 mod period;
+pub mod quote;
 mod rate;
+mod vat_id;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use serde::Serialize;
 use crate::geo::{CountryCode, DataError, Subdivisions, UnknownCountry};
 pub use period::{EmptyPeriod, Period};
 pub use rate::{Category, Percent, PercentError, Stacking, TaxRate, TaxType};
+pub use vat_id::{VatId, VatIdError};
 
 /// The sentence that goes wherever rates are shown.
 pub const DISPLAY_NOTICE: &str = "For display before checkout, not tax advice.";
