@@ -3,6 +3,7 @@
 //! It states rates; multiplying and rounding them is the work of [`quote`], not done here. Today's date comes in as an argument.
 
 mod day;
+pub mod import;
 mod load;
 mod period;
 pub mod quote;
@@ -108,6 +109,16 @@ impl TaxTable {
     ) -> Result<Vec<&TaxRate>, TaxLookupError> {
         let code = subdivision.map(|text| self.subdivision(country, text)).transpose()?;
         Ok(owed_in(self.in_force(country, date)?.filter(|rate| rate.category == category), code))
+    }
+
+    /// Every rate of every day, by country, as the layers leave it.
+    pub fn all(&self) -> impl Iterator<Item = &TaxRate> {
+        self.rates.values().flatten()
+    }
+
+    /// When the oldest of the rates in force was last known to be right.
+    pub fn oldest_as_of(&self, date: Date) -> Option<Date> {
+        self.all().filter(|rate| rate.period.contains(date)).map(|rate| rate.as_of).min()
     }
 
     /// Whether consumers of the country are shown prices with the tax in them.

@@ -9,6 +9,7 @@ use common::session::SessionSigner;
 use common::webhook_target::Rules;
 use ipnet::IpNet;
 use storage::Pg;
+use storage::pg::tax_rates::LiveTable;
 
 use crate::api::subdivisions::SubdivisionBodies;
 use crate::fulfillment::Fulfillment;
@@ -37,7 +38,7 @@ pub struct Edge {
     /// Answers of the subdivisions endpoint.
     pub subdivisions: SubdivisionBodies,
     /// Tax rates.
-    pub taxes: common::tax::TaxTable,
+    pub taxes: Arc<LiveTable>,
     /// What is counted.
     pub metrics: EdgeMetrics,
     /// How it is set.

@@ -22,6 +22,7 @@ use ops::metrics::Metrics;
 use ops::tasks::{Backoff, Drain, Tasks};
 use ops::{log, shutdown};
 use storage::pg::roles::Role;
+use storage::pg::tax_rates::LiveTable;
 use storage::pg::{changes, listener, orders};
 use storage::queue::{Producer, QueueName};
 use storage::replies::Inbox;
@@ -167,6 +168,7 @@ pub async fn start_on(
     };
     let settled = fulfillment.settled.clone();
     let subdivisions = Arc::new(Subdivisions::load()?);
+    let taxes = Arc::new(LiveTable::new(TaxTable::load(subdivisions.clone())?));
     let hasher = ApiKeyHasher::new(&settings.secrets.api_key_pepper);
     let edge = Arc::new(Edge {
         router: Router::new(),
@@ -178,7 +180,7 @@ pub async fn start_on(
         licenses: sealer(Purpose::License),
         webhook_secrets: sealer(Purpose::WebhookSecret),
         subdivisions: SubdivisionBodies::new(&subdivisions)?,
-        taxes: TaxTable::load(subdivisions)?,
+        taxes: taxes.clone(),
         metrics: edge_metrics.clone(),
         knobs: knobs(settings),
     });
@@ -186,6 +188,7 @@ pub async fn start_on(
     let loaded = health.check(SNAPSHOT_CHECK, Need::Required);
     let follower = Follower {
         snapshot: snapshot.clone(),
+        taxes,
         pg: pg.clone(),
         clock: clock.clone(),
         edge_id,

@@ -149,6 +149,8 @@ pub struct Store {
     pub slug: String,
     /// Whether it may fulfill.
     pub licensing: bool,
+    /// What it has said for tax.
+    pub tax: stores::TaxSettings,
     /// What it sells.
     pub catalogue: Catalogue,
 }
@@ -260,7 +262,7 @@ impl Snapshot {
     pub(crate) fn put_store(&self, row: &stores::Store) {
         let catalogue = self.store(&row.slug).map(|store| store.catalogue.clone()).unwrap_or_default();
         self.slugs.insert(row.id, row.slug.clone());
-        let store = Store { id: row.id, slug: row.slug.clone(), licensing: row.licensing, catalogue };
+        let store = Store { id: row.id, slug: row.slug.clone(), licensing: row.licensing, tax: row.tax, catalogue };
         self.stores.insert(row.slug.clone(), Arc::new(store));
     }
 

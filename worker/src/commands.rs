@@ -17,6 +17,7 @@ mod rewrap;
 mod secrets;
 mod stock;
 mod store;
+mod tax;
 mod webhook;
 
 use std::path::PathBuf;
@@ -68,6 +69,9 @@ enum Command {
     /// API keys' own limits
     #[command(subcommand)]
     Limit(limit::LimitCommand),
+    /// Tax rates
+    #[command(subcommand)]
+    Tax(tax::TaxCommand),
     /// Where partners want to hear of events
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
@@ -104,6 +108,7 @@ impl CommandLine {
             Command::Store(command) => command.run(&context().await?).await,
             Command::Key(command) => command.run(&context().await?).await,
             Command::Product(command) => command.run(&context().await?).await,
+            Command::Tax(command) => command.run(&context().await?).await,
             Command::Limit(command) => command.run(&context().await?).await,
             Command::Webhook(command) => command.run(&Context::open_patient(settings()?, output).await?).await,
         }

@@ -18,6 +18,7 @@ pub mod retention;
 pub mod rewrap;
 pub mod roles;
 pub mod stores;
+pub mod tax_rates;
 pub mod usage;
 pub mod webhook_attempts;
 pub mod webhook_deliveries;

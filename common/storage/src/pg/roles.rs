@@ -61,10 +61,12 @@ const NEW_ORDER: &str = "id, store_id, live, external_reference, idempotency_key
 const ENDPOINT_CHANGES: &str = "url, events, enabled, disabled_reason, failures, failing_since, replay, sealed_secret, \
                                 sealed_previous_secret, previous_secret_until, updated_at";
 
+const TAX_RATE: &str = "batch, line, country, subdivision, tax_type, category, rate_ppm, valid_from, valid_to, stacking, source, as_of";
+
 /// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
 /// that are reached by their `ctid` ask for the right to read the whole table.
-pub const RIGHTS: [Rights; 19] = [
-    Rights { table: "stores", edge: &[("select", "id, slug, name, licensing")], worker: &[] },
+pub const RIGHTS: [Rights; 20] = [
+    Rights { table: "stores", edge: &[("select", "id, slug, name, licensing, country, prices_include_tax")], worker: &[] },
     Rights {
         table: "api_keys",
         edge: &[
@@ -88,10 +90,12 @@ pub const RIGHTS: [Rights; 19] = [
     },
     Rights {
         table: "products",
-        edge: &[("select", "id, store_id, sku, name, pattern")],
-        worker: &[("select", "id, store_id, sku, name, pattern")],
+        edge: &[("select", "id, store_id, sku, name, pattern, tax_category")],
+        worker: &[("select", "id, store_id, sku, name, pattern, tax_category")],
     },
     Rights { table: "prices", edge: &[("select", "product_id, currency, amount_minor")], worker: &[] },
+    // What operators have imported; both compute with it.
+    Rights { table: "tax_rates", edge: &[("select", TAX_RATE)], worker: &[("select", TAX_RATE)] },
     Rights { table: "license_keys", edge: &[], worker: &[("select", ""), ("insert", ""), ("update", "id"), ("delete", "")] },
     Rights { table: "held_license_keys", edge: &[], worker: &[] },
     Rights { table: "license_digests", edge: &[], worker: &[("select", "digest"), ("insert", "")] },

@@ -19,7 +19,10 @@ async fn a_store_is_made_once_and_can_be_changed() {
     let listed = installation.json(&["store", "list"]);
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|store| (&store["slug"], &store["name"], &store["licensing"])).collect();
     assert_eq!(listed, [(&json!("a"), &json!("A"), &json!(false)), (&json!("demo"), &json!("Demo Größe"), &json!(false))]);
-    assert_eq!(installation.run(&["store", "list"]).stdout, "SLUG  NAME        LICENSING\na     A           off\ndemo  Demo Größe  off\n");
+    assert_eq!(
+        installation.run(&["store", "list"]).stdout,
+        "SLUG  NAME        LICENSING  COUNTRY  PRICES\na     A           off        -        as usual\ndemo  Demo Größe  off        -        as usual\n"
+    );
     // Two creations, one change: edges hear of each.
     assert_eq!(installation.count("select count(*) from changes where kind = 'store'").await, 3);
 }
