@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::geo::{CountryCode, DataError, Subdivisions, UnknownCountry};
@@ -116,9 +117,10 @@ impl TaxTable {
         self.rates.values().flatten()
     }
 
-    /// When the oldest of the rates in force was last known to be right.
-    pub fn oldest_as_of(&self, date: Date) -> Option<Date> {
-        self.all().filter(|rate| rate.period.contains(date)).map(|rate| rate.as_of).min()
+    /// When the oldest of the rates in force was last known to be right: the beginning of that day, in Unix seconds.
+    pub fn oldest_as_of_s(&self, date: Date) -> Option<i64> {
+        let day = self.all().filter(|rate| rate.period.contains(date)).map(|rate| rate.as_of).min()?;
+        day.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp().as_second())
     }
 
     /// Whether consumers of the country are shown prices with the tax in them.

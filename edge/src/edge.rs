@@ -16,6 +16,7 @@ use crate::fulfillment::Fulfillment;
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
 use crate::router::Router;
+use crate::tax_quotes::TaxQuotes;
 
 /// The edge.
 pub struct Edge {
@@ -29,6 +30,8 @@ pub struct Edge {
     pub signer: SessionSigner,
     /// Asks workers.
     pub fulfillment: Fulfillment,
+    /// Asks workers for taxes.
+    pub tax_quotes: TaxQuotes,
     /// Reads orders.
     pub pg: Pg,
     /// Opens license keys.

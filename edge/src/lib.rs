@@ -4,6 +4,7 @@
 pub mod address_buckets;
 pub mod answer;
 pub mod api;
+pub mod asking;
 pub mod body;
 pub mod client_address;
 pub mod edge;
@@ -20,4 +21,5 @@ pub mod runner;
 pub mod server;
 pub mod service;
 pub mod snapshot;
+pub mod tax_quotes;
 pub mod usage;

@@ -7,5 +7,6 @@ pub mod fulfillment;
 pub mod jobs;
 pub mod metrics;
 pub mod outgoing;
+pub mod questions;
 pub mod runner;
 pub mod webhooks;

@@ -19,6 +19,7 @@ mod roles;
 mod secrecy;
 mod snippets;
 mod system;
+mod tax;
 mod usage;
 mod walls;
 mod webhooks;
