@@ -23,6 +23,8 @@ pub struct Retention {
     pub dead_letters: Duration,
     /// Age of a delivery that is done with, and of its attempts.
     pub webhook_deliveries: Duration,
+    /// Age of a cart.
+    pub carts: Duration,
     /// Age of a minute of an API key's use.
     pub api_key_usage: Duration,
 }
@@ -38,6 +40,7 @@ impl Retention {
             idempotency_keys: from.days("idempotency_keys_days", 30..=3_650),
             dead_letters: from.days("dead_letters_days", 1..=3_650),
             webhook_deliveries: from.days("webhook_deliveries_days", 5..=3_650),
+            carts: from.days("carts_days", 2..=365),
             api_key_usage: from.days("api_key_usage_days", 1..=3_650),
         }
     }

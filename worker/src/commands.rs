@@ -10,6 +10,7 @@ mod installation;
 mod key;
 mod key_file;
 mod limit;
+mod listing;
 mod output;
 mod product;
 mod revocation;
@@ -63,6 +64,9 @@ enum Command {
     /// Products and prices
     #[command(subcommand)]
     Product(product::ProductCommand),
+    /// What the marketplace shows
+    #[command(subcommand)]
+    Listing(listing::ListingCommand),
     /// License keys in stock
     #[command(subcommand)]
     Stock(stock::StockCommand),
@@ -109,6 +113,7 @@ impl CommandLine {
             Command::Key(command) => command.run(&context().await?).await,
             Command::Product(command) => command.run(&context().await?).await,
             Command::Tax(command) => command.run(&context().await?).await,
+            Command::Listing(command) => command.run(&context().await?).await,
             Command::Limit(command) => command.run(&context().await?).await,
             Command::Webhook(command) => command.run(&Context::open_patient(settings()?, output).await?).await,
         }

@@ -27,7 +27,7 @@ pub struct Kind {
 }
 
 /// All that grows old.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 7] = [
     Kind {
         name: "changes",
         age: |retention| retention.changes,
@@ -69,6 +69,13 @@ pub const KINDS: [Kind; 6] = [
                   order by settled_at limit $2 for update skip locked),
               gone as (delete from webhook_attempts where delivery_id = any(array(select id from old)))
               delete from webhook_deliveries where id = any(array(select id from old))",
+    },
+    Kind {
+        name: "carts",
+        age: |retention| retention.carts,
+        sql: "delete from carts where ctid = any(array(
+                  select ctid from carts where created_at < now() - make_interval(secs => $1)
+                  order by created_at limit $2 for update skip locked))",
     },
     Kind {
         name: "api_key_usage",

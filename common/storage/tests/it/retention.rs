@@ -77,6 +77,8 @@ async fn a_row_on_either_side(pg: &Pg) {
                  values (gen_random_uuid(), gen_random_uuid(), '', 1, 'delivered', {5});
                  insert into webhook_deliveries (endpoint_id, event_id, order_id, sequence, next_attempt_at)
                  values (gen_random_uuid(), gen_random_uuid(), '', 1, {5});
+                 insert into carts (id, store_id, live, browser, currency, skus, quantities, created_at)
+                 values ('cart {past}', 1, true, '', 'GBP', '{{A}}', '{{1}}', {6});
                  insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status)
                  select id, 1, created_at, 1, 200 from webhook_deliveries on conflict do nothing;",
                 at("changes"),
@@ -85,6 +87,7 @@ async fn a_row_on_either_side(pg: &Pg) {
                 at("api_key_usage"),
                 at("idempotency_keys"),
                 at("webhook_deliveries"),
+                at("carts"),
             ),
         )
         .await;
@@ -98,8 +101,15 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
     a_row_on_either_side(&pg).await;
     let settings = settings();
     let ages = KINDS.map(|kind| ((kind.age)(&settings).as_secs() / DAY.as_secs(), kind.name));
-    let expected =
-        [(7, "changes"), (1, "edges"), (30, "idempotency_keys"), (90, "dead_letters"), (30, "webhook_deliveries"), (90, "api_key_usage")];
+    let expected = [
+        (7, "changes"),
+        (1, "edges"),
+        (30, "idempotency_keys"),
+        (90, "dead_letters"),
+        (30, "webhook_deliveries"),
+        (30, "carts"),
+        (90, "api_key_usage"),
+    ];
     assert_eq!(ages, expected);
     for Kind { name, .. } in KINDS {
         assert_eq!((step(&pg, name, 100).await, step(&pg, name, 100).await), (1, 0), "{name}");
@@ -113,6 +123,7 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         ("api_keys", 1),
         ("webhook_deliveries", 3),
         ("webhook_attempts", 3),
+        ("carts", 1),
     ] {
         assert_eq!(number(&pg, &format!("select count(*) from {table}")).await, left, "{table}");
     }
