@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
+use common::geo::Subdivisions;
+use common::receipt::ReceiptSigner;
 use common::seal::Sealer;
 use common::session::SessionSigner;
 use common::webhook_target::Rules;
@@ -16,6 +18,7 @@ use crate::fulfillment::Fulfillment;
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
 use crate::router::Router;
+use crate::snapshot::Snapshot;
 use crate::tax_quotes::TaxQuotes;
 
 /// The edge.
@@ -24,10 +27,14 @@ pub struct Edge {
     pub router: Router,
     /// Who may.
     pub gate: Gate,
+    /// What is known by heart.
+    pub snapshot: Arc<Snapshot>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Makes session tokens.
     pub signer: SessionSigner,
+    /// Makes links to receipts.
+    pub receipts: ReceiptSigner,
     /// Asks workers.
     pub fulfillment: Fulfillment,
     /// Asks workers for taxes.
@@ -38,6 +45,8 @@ pub struct Edge {
     pub licenses: Sealer,
     /// Seals what signs webhooks.
     pub webhook_secrets: Sealer,
+    /// Countries and their subdivisions.
+    pub geo: Arc<Subdivisions>,
     /// Answers of the subdivisions endpoint.
     pub subdivisions: SubdivisionBodies,
     /// Tax rates.

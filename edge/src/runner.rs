@@ -11,6 +11,7 @@ use common::api_key::ApiKeyHasher;
 use common::clock::Clock;
 use common::geo::Subdivisions;
 use common::job::{COMPUTE_TAX, FULFILL_ORDER};
+use common::receipt::ReceiptSigner;
 use common::seal::{Purpose, Sealer};
 use common::session::SessionSigner;
 use common::tax::TaxTable;
@@ -181,14 +182,17 @@ pub async fn start_on(
     let hasher = ApiKeyHasher::new(&settings.secrets.api_key_pepper);
     let edge = Arc::new(Edge {
         router: Router::new(),
+        snapshot: snapshot.clone(),
         gate: Gate::new(snapshot.clone(), hasher, Quotas::new(&settings.limits), settings.edge.bucket_addresses_max),
         clock: clock.clone(),
         signer: SessionSigner::new(&settings.secrets.session_signing),
+        receipts: ReceiptSigner::new(&settings.secrets.session_signing),
         fulfillment,
         tax_quotes,
         pg: pg.clone(),
         licenses: sealer(Purpose::License),
         webhook_secrets: sealer(Purpose::WebhookSecret),
+        geo: subdivisions.clone(),
         subdivisions: SubdivisionBodies::new(&subdivisions)?,
         taxes: taxes.clone(),
         metrics: edge_metrics.clone(),
