@@ -53,6 +53,12 @@ pub fn rfc3339(unix_ms: u64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
 }
 
+/// The day in UTC.
+pub fn utc_date(unix_ms: u64) -> jiff::civil::Date {
+    let seconds = i64::try_from(unix_ms / 1_000).unwrap_or(i64::MAX);
+    jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)).date()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +67,7 @@ mod tests {
     fn times_are_written_in_utc_with_a_z() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(1_772_452_800_999), "2026-03-02T12:00:00Z");
+        assert_eq!(utc_date(1_772_452_800_999).to_string(), "2026-03-02");
     }
 
     #[test]

@@ -82,9 +82,8 @@ impl std::fmt::Debug for FulfillRequest {
     }
 }
 
-/// An e-mail address, or a complaint at `path`.
-pub(crate) fn read_email(path: &str, value: Json<'_>, errors: &mut FieldErrors) -> Option<String> {
-    let text = value.into_string(path, errors)?;
+/// Whether a text is an e-mail address as orders take it.
+pub fn is_email(text: &str) -> bool {
     let local_ok = |local: &str| {
         (1..=64).contains(&local.len()) && local.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"@".contains(c))
     };
@@ -95,7 +94,13 @@ pub(crate) fn read_email(path: &str, value: Json<'_>, errors: &mut FieldErrors) 
         };
         domain.split('.').all(label)
     };
-    let good = text.len() <= EMAIL_MAX_BYTES && text.rsplit_once('@').is_some_and(|(local, domain)| local_ok(local) && domain_ok(domain));
+    text.len() <= EMAIL_MAX_BYTES && text.rsplit_once('@').is_some_and(|(local, domain)| local_ok(local) && domain_ok(domain))
+}
+
+/// An e-mail address, or a complaint at `path`.
+pub(crate) fn read_email(path: &str, value: Json<'_>, errors: &mut FieldErrors) -> Option<String> {
+    let text = value.into_string(path, errors)?;
+    let good = is_email(&text);
     if !good {
         errors.add(path, format!("must be an e-mail address of at most {EMAIL_MAX_BYTES} bytes"));
     }

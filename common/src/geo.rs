@@ -129,12 +129,12 @@ impl DataError {
 }
 
 /// The lines below the header with their numbers, counted from 1. Lines that start with `#` are remarks.
-pub(crate) fn data_lines(text: &'static str) -> impl Iterator<Item = (usize, &'static str)> {
+pub(crate) fn data_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().skip(1).map(|(index, line)| (index + 1, line)).filter(|(_, line)| !line.starts_with('#'))
 }
 
 /// Exactly `N` fields of a line. The files quote nothing, so a separator inside a field shows as a wrong count.
-pub(crate) fn fields<const N: usize>(line: &'static str, separator: char) -> Option<[&'static str; N]> {
+pub(crate) fn fields<const N: usize>(line: &str, separator: char) -> Option<[&str; N]> {
     line.split(separator).collect::<Vec<_>>().try_into().ok()
 }
 

@@ -69,6 +69,47 @@ impl From<OrderId> for String {
     }
 }
 
+/// A cart's id, as it stands in its address: 26 characters, 128 bits of chance. Who does not know it cannot guess it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CartId(String);
+
+impl CartId {
+    /// The length of every cart id in bytes.
+    pub const LEN: usize = 26;
+
+    /// An id from 128 random bits.
+    pub fn new(random: u128) -> Self {
+        let mut id = String::with_capacity(Self::LEN);
+        push_base32(&mut id, (random >> 64) as u64, 13);
+        push_base32(&mut id, random as u64, 13);
+        Self(id)
+    }
+
+    /// Reads an id as it stands in an address.
+    pub fn parse(text: &str) -> Result<Self, MalformedCartId> {
+        if text.len() != Self::LEN || !text.bytes().all(|b| CROCKFORD.contains(&b)) {
+            return Err(MalformedCartId);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CartId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Something that cannot be a cart id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a cart id is 26 digits and upper-case letters")]
+pub struct MalformedCartId;
+
 /// Something that cannot be an order id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an order id is ORD- and 18 letters and digits")]
@@ -89,6 +130,17 @@ mod tests {
         let id = OrderId::new(1_772_452_800_000, 0x1234_5678_9abc);
         assert_eq!(id.as_str().len(), OrderId::LEN);
         assert_eq!(OrderId::parse(&id.as_str().to_lowercase()), Ok(id));
+    }
+
+    #[test]
+    fn cart_ids_keep_every_bit_of_chance() {
+        let id = CartId::new(u128::MAX - 5);
+        assert_eq!(CartId::parse(id.as_str()), Ok(id.clone()));
+        let others: Vec<CartId> = (0..128).map(|bit| CartId::new((u128::MAX - 5) ^ (1 << bit))).collect();
+        assert!(others.iter().all(|other| *other != id && other.as_str().len() == CartId::LEN));
+        for text in ["", &id.as_str()[1..], &id.as_str().to_lowercase(), "IIIIIIIIIIIIIIIIIIIIIIIIII"] {
+            assert_eq!(CartId::parse(text), Err(MalformedCartId), "{text}");
+        }
     }
 
     #[test]

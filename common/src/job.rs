@@ -1,12 +1,14 @@
 //! What travels through the queue and back. Both are versioned, so that an old edge and a new worker understand each other, and both
 //! are sealed on the way: they hold e-mail addresses and license keys.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::fulfill::{FulfillOutcome, FulfillRequest};
 use crate::ids::OrderId;
 use crate::mode::Mode;
+use crate::tax::quote::{QuoteError, QuoteRequest, TaxQuote};
 
 /// The version that this code writes. It reads all versions up to it.
 pub const JOB_VERSION: u8 = 1;
@@ -50,15 +52,73 @@ pub struct NewOrder {
     pub request: FulfillRequest,
 }
 
-/// What came of a [`FulfillJob`].
+/// What came of a question, of a [`FulfillJob`] if nothing else is said.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Reply {
+pub struct Reply<O = FulfillOutcome> {
     /// See [`JOB_VERSION`].
     pub v: u8,
     /// The job's id.
     pub id: Uuid,
     /// What came of it.
-    pub outcome: FulfillOutcome,
+    pub outcome: O,
+}
+
+/// What a reply can say.
+pub trait Outcome: Serialize + DeserializeOwned + Send {
+    /// What is said where the whole is larger than [`REPLY_MAX_BYTES`]: less, where the rest can be looked up.
+    fn in_short(self) -> Self;
+}
+
+impl Outcome for FulfillOutcome {
+    fn in_short(self) -> Self {
+        self.without_license_keys()
+    }
+}
+
+/// The name of the job that computes taxes: part of its queue's key, and a label.
+pub const COMPUTE_TAX: &str = "compute_tax";
+
+/// The question of an edge whose customer is looking at the page: what tax is owed on this? Nothing is written down: whoever is told
+/// nothing in time asks again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaxJob {
+    /// See [`JOB_VERSION`].
+    pub v: u8,
+    /// Names this question; the answer carries it.
+    pub id: Uuid,
+    /// The channel the asking edge listens to.
+    pub reply_to: String,
+    /// The caller's request id, for the logs.
+    pub request_id: String,
+    /// How long after it was queued the question is moot, in milliseconds. Measured by Redis' clock.
+    pub ttl_ms: u64,
+    /// What is bought, and where.
+    pub request: QuoteRequest,
+}
+
+/// What came of a [`TaxJob`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum TaxOutcome {
+    /// This is owed.
+    Quoted {
+        /// How much, and why.
+        quote: Box<TaxQuote>,
+    },
+    /// The question has no answer. The same again has none either.
+    Refused {
+        /// Why.
+        error: QuoteError,
+    },
+    /// Nobody knows right now.
+    Unavailable,
+}
+
+impl Outcome for TaxOutcome {
+    /// Nowhere else can a quote be read, and the largest, of 50 lines, has some 30 KiB.
+    fn in_short(self) -> Self {
+        self
+    }
 }
 
 /// The name of the job that delivers webhooks: part of its queue's key, and a label.

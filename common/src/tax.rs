@@ -1,20 +1,26 @@
 //! The tax table: which rates are published for a country and its subdivisions on a day. For display before checkout, not tax
 //! advice. A table is layers: the compiled-in rates, the compiled-in corrections, then whatever an operator lays on top.
-//! It states rates; multiplying and rounding them is the quote's work, not done here. Today's date comes in as an argument.
+//! It states rates; multiplying and rounding them is the work of [`quote`], not done here. Today's date comes in as an argument.
 
+mod day;
+pub mod import;
 mod load;
 mod period;
+pub mod quote;
 mod rate;
+mod vat_id;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::geo::{CountryCode, DataError, Subdivisions, UnknownCountry};
 pub use period::{EmptyPeriod, Period};
 pub use rate::{Category, Percent, PercentError, Stacking, TaxRate, TaxType};
+pub use vat_id::{VatId, VatIdError};
 
 /// The sentence that goes wherever rates are shown.
 pub const DISPLAY_NOTICE: &str = "For display before checkout, not tax advice.";
@@ -104,6 +110,17 @@ impl TaxTable {
     ) -> Result<Vec<&TaxRate>, TaxLookupError> {
         let code = subdivision.map(|text| self.subdivision(country, text)).transpose()?;
         Ok(owed_in(self.in_force(country, date)?.filter(|rate| rate.category == category), code))
+    }
+
+    /// Every rate of every day, by country, as the layers leave it.
+    pub fn all(&self) -> impl Iterator<Item = &TaxRate> {
+        self.rates.values().flatten()
+    }
+
+    /// When the oldest of the rates in force was last known to be right: the beginning of that day, in Unix seconds.
+    pub fn oldest_as_of_s(&self, date: Date) -> Option<i64> {
+        let day = self.all().filter(|rate| rate.period.contains(date)).map(|rate| rate.as_of).min()?;
+        day.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp().as_second())
     }
 
     /// Whether consumers of the country are shown prices with the tax in them.

@@ -58,7 +58,9 @@ pub struct Edge {
     pub fulfill_fallback: Duration,
     /// Until a fulfill request is answered in any case.
     pub fulfill_deadline: Duration,
-    /// Fulfill requests waiting at once.
+    /// Until a question for a tax quote is given up.
+    pub tax_deadline: Duration,
+    /// Fulfill requests waiting at once, and as many questions for tax quotes.
     pub waiters_max: usize,
     /// From "not ready" to the end of accepting at a stop.
     pub drain_delay: Duration,
@@ -104,6 +106,7 @@ impl Edge {
             session_lifetime: from.seconds("session_lifetime_s", 1_800..=86_400),
             fulfill_fallback: from.millis("fulfill_fallback_ms", 1..=60_000),
             fulfill_deadline: from.millis("fulfill_deadline_ms", 2..=120_000),
+            tax_deadline: from.millis("tax_deadline_ms", 10..=30_000),
             waiters_max: from.number("waiters_max", 1..=1_000_000),
             drain_delay: from.millis("drain_delay_ms", 0..=600_000),
             drain_timeout: from.millis("drain_timeout_ms", 0..=600_000),

@@ -17,6 +17,8 @@ pub struct Limits {
     pub tax: u32,
     /// Failing keys and unknown paths, per address.
     pub anonymous: u32,
+    /// Hosted pages, per address.
+    pub pages: u32,
 }
 
 impl Limits {
@@ -29,6 +31,7 @@ impl Limits {
             geo: quota("geo"),
             tax: quota("tax"),
             anonymous: quota("anonymous"),
+            pages: quota("pages"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a request's body: only where the route takes one, only JSON, only so much, and only for so long.
+//! Reading a request's body: only where the route takes one, only JSON (from pages only forms), only so much, and only for so long.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -9,8 +9,12 @@ use hyper::body::Incoming;
 
 use crate::edge::Knobs;
 use crate::error::{ApiError, Code};
+use crate::gate::Access;
 use crate::router::{Endpoint, Route};
 use crate::stripe;
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The body of a POST or a PATCH as a whole. Other methods' bodies are not looked at.
 pub async fn read(knobs: &Knobs, route: &Route, headers: &HeaderMap, incoming: Incoming) -> Result<Bytes, ApiError> {
@@ -26,7 +30,7 @@ pub async fn read(knobs: &Knobs, route: &Route, headers: &HeaderMap, incoming: I
         // Nothing to be of the wrong type. Where a body is needed, its reader says so.
         return Ok(Bytes::new());
     }
-    check_type(headers)?;
+    check_type(headers, if route.access == Access::Page { FORM } else { JSON })?;
     match tokio::time::timeout(knobs.body_timeout, collect(max_bytes, incoming)).await {
         Ok(body) => body,
         Err(_) => {
@@ -61,12 +65,12 @@ fn too_large(max_bytes: usize) -> ApiError {
     ApiError::new(Code::BodyTooLarge, format!("A body may have {max_bytes} bytes."))
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+fn check_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError> {
     let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let is_json = types.next().and_then(|value| value.to_str().ok()).is_some_and(|value| {
+    let is_wanted = types.next().and_then(|value| value.to_str().ok()).is_some_and(|value| {
         let essence = value.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
+        essence.eq_ignore_ascii_case(wanted)
     });
-    if is_json && !encoded && types.next().is_none() { Ok(()) } else { Err(ApiError::plain(Code::UnsupportedMediaType)) }
+    if is_wanted && !encoded && types.next().is_none() { Ok(()) } else { Err(ApiError::plain(Code::UnsupportedMediaType)) }
 }

@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
+use common::geo::Subdivisions;
+use common::receipt::ReceiptSigner;
 use common::seal::Sealer;
 use common::session::SessionSigner;
 use common::webhook_target::Rules;
 use ipnet::IpNet;
 use storage::Pg;
+use storage::pg::tax_rates::LiveTable;
 
 use crate::api::subdivisions::SubdivisionBodies;
 use crate::fulfillment::Fulfillment;
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
 use crate::router::Router;
+use crate::snapshot::Snapshot;
 use crate::stripe::Intake;
+use crate::tax_quotes::TaxQuotes;
 
 /// The edge.
 pub struct Edge {
@@ -23,12 +28,18 @@ pub struct Edge {
     pub router: Router,
     /// Who may.
     pub gate: Gate,
+    /// What is known by heart.
+    pub snapshot: Arc<Snapshot>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Makes session tokens.
     pub signer: SessionSigner,
+    /// Makes links to receipts.
+    pub receipts: ReceiptSigner,
     /// Asks workers.
     pub fulfillment: Fulfillment,
+    /// Asks workers for taxes.
+    pub tax_quotes: TaxQuotes,
     /// Reads orders.
     pub pg: Pg,
     /// Opens license keys.
@@ -37,10 +48,12 @@ pub struct Edge {
     pub webhook_secrets: Sealer,
     /// Where Stripe's events come in.
     pub stripe: Intake,
+    /// Countries and their subdivisions.
+    pub geo: Arc<Subdivisions>,
     /// Answers of the subdivisions endpoint.
     pub subdivisions: SubdivisionBodies,
     /// Tax rates.
-    pub taxes: common::tax::TaxTable,
+    pub taxes: Arc<LiveTable>,
     /// What is counted.
     pub metrics: EdgeMetrics,
     /// How it is set.

@@ -286,3 +286,125 @@ impl From<StorageError> for ApiError {
         Self { cause: Some(Box::new(error)), ..Self::plain(code) }
     }
 }
+
+/// What can be wrong with a visit to a page. The words for it are the pages' own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageProblem {
+    /// Nothing is there, or nothing that this browser may see.
+    NotFound,
+    /// The checkout session is over.
+    Expired,
+    /// No session token of ours, or one of another store.
+    BadToken,
+    /// The session has become an order, in another browser.
+    Used,
+    /// The shop's reference has become an order already.
+    ReferenceUsed,
+    /// A link into the cart that is not as documented.
+    BadLink,
+    /// A form that did not come from a page of this browser.
+    Form,
+    /// A form that none of our pages sends.
+    BadRequest,
+    /// The address has used up its requests.
+    TooMany,
+    /// Nobody is there to take the payment.
+    NotPayable,
+    /// A dependency is away.
+    Unavailable,
+    /// Our fault.
+    Internal,
+}
+
+impl PageProblem {
+    /// All of them.
+    pub const ALL: [PageProblem; 12] = [
+        PageProblem::NotFound,
+        PageProblem::Expired,
+        PageProblem::BadToken,
+        PageProblem::Used,
+        PageProblem::ReferenceUsed,
+        PageProblem::BadLink,
+        PageProblem::Form,
+        PageProblem::BadRequest,
+        PageProblem::TooMany,
+        PageProblem::NotPayable,
+        PageProblem::Unavailable,
+        PageProblem::Internal,
+    ];
+
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            PageProblem::NotFound => StatusCode::NOT_FOUND,
+            PageProblem::Expired | PageProblem::BadToken | PageProblem::Used => StatusCode::GONE,
+            PageProblem::ReferenceUsed => StatusCode::CONFLICT,
+            PageProblem::BadLink | PageProblem::BadRequest => StatusCode::BAD_REQUEST,
+            PageProblem::Form => StatusCode::FORBIDDEN,
+            PageProblem::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            PageProblem::NotPayable | PageProblem::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            PageProblem::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// A problem, and the way on.
+#[derive(Debug)]
+pub struct PageError {
+    /// What is wrong.
+    pub problem: PageProblem,
+    /// Where the shop wants its customer to go back to.
+    pub back: Option<String>,
+    /// Sentences for whoever made the link.
+    pub details: Vec<String>,
+    /// What the customer must not see and the log must.
+    cause: Option<Box<StorageError>>,
+}
+
+impl PageError {
+    /// A problem whose general words say all there is.
+    pub fn new(problem: PageProblem) -> Self {
+        Self { problem, back: None, details: Vec::new(), cause: None }
+    }
+
+    /// A link that is not as documented, with all that is wrong with it.
+    pub fn bad_link(errors: FieldErrors) -> Self {
+        let details = errors.into_vec().into_iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+        Self { details, ..Self::new(PageProblem::BadLink) }
+    }
+
+    /// The same with a way back to the shop, where there is one.
+    pub fn with_back(self, back: Option<String>) -> Self {
+        Self { back, ..self }
+    }
+
+    /// Writes the cause to the log, if there is one.
+    pub fn log(&self, request_id: &str) {
+        match &self.cause {
+            Some(cause) if self.problem == PageProblem::Internal => tracing::error!(request_id, error = %cause, "a page failed"),
+            Some(cause) => tracing::warn!(request_id, error = %cause, "a page could not be served"),
+            None => {}
+        }
+    }
+}
+
+impl From<StorageError> for PageError {
+    fn from(error: StorageError) -> Self {
+        let problem = if error.is_unavailable() { PageProblem::Unavailable } else { PageProblem::Internal };
+        Self { cause: Some(Box::new(error)), ..Self::new(problem) }
+    }
+}
+
+/// What went wrong outside of the page's own handler.
+impl From<ApiError> for PageError {
+    fn from(error: ApiError) -> Self {
+        let problem = match error.code.status() {
+            StatusCode::NOT_FOUND => PageProblem::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => PageProblem::TooMany,
+            StatusCode::SERVICE_UNAVAILABLE => PageProblem::Unavailable,
+            StatusCode::INTERNAL_SERVER_ERROR => PageProblem::Internal,
+            _ => PageProblem::BadRequest,
+        };
+        Self { cause: error.cause, ..Self::new(problem) }
+    }
+}

@@ -12,6 +12,7 @@ use futures_util::TryStreamExt;
 use ops::health::Check;
 use storage::pg::changes::{self, ChangeKind, Position};
 use storage::pg::listener::Notice;
+use storage::pg::tax_rates::LiveTable;
 use storage::pg::{api_keys, edges, products, stores};
 use storage::{Pg, StorageError};
 use tokio::sync::{broadcast, mpsc};
@@ -27,6 +28,8 @@ const CHANGES_MAX: i64 = 1_000;
 pub struct Follower {
     /// What is kept up to date.
     pub snapshot: Arc<Snapshot>,
+    /// The tax rates, which are kept up to date as well.
+    pub taxes: Arc<LiveTable>,
     /// Where the truth is.
     pub pg: Pg,
     /// What time it is.
@@ -113,6 +116,9 @@ impl Follower {
                     None => self.snapshot.revoke(&[id]),
                 }
             }
+            if !kind(ChangeKind::Tax).is_empty() {
+                self.taxes.load(&***client).await?;
+            }
             position = changes.last().map_or(position, |change| change.position);
             self.snapshot.confirm(position.id, now);
             if changes.len() < CHANGES_MAX as usize {
@@ -140,6 +146,7 @@ impl Follower {
         for (store_id, products) in catalogues {
             self.snapshot.put_catalogue(store_id, products);
         }
+        self.taxes.load(&*tx).await?;
         let mut keys = std::pin::pin!(api_keys::stream_all(&*tx).await?);
         while let Some(row) = keys.try_next().await? {
             self.snapshot.put_key(&row);

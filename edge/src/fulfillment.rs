@@ -8,20 +8,19 @@ use std::time::Duration;
 use common::clock::{Clock, rfc3339};
 use common::fulfill::{Existing, FulfillOutcome};
 use common::ids::OrderId;
-use common::job::{FulfillJob, JOB_PLACE, JOB_VERSION, NewOrder};
+use common::job::{FulfillJob, JOB_VERSION, NewOrder};
 use common::order::OrderStatus;
 use common::seal::Sealer;
 use dashmap::DashMap;
 use storage::crash_point::reach;
 use storage::pg::listener::Notice;
 use storage::pg::{order_items, orders};
-use storage::queue::Producer;
-use storage::replies::{Inbox, Waiter};
+use storage::replies::Waiter;
 use storage::{Pg, StorageError};
 use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use crate::asking::Asking;
 use crate::error::{ApiError, Code};
 use crate::metrics::EdgeMetrics;
 
@@ -32,12 +31,8 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 pub struct Fulfillment {
     /// Where the truth is.
     pub pg: Pg,
-    /// Carries questions.
-    pub queue: Producer,
-    /// Brings answers.
-    pub inbox: Inbox,
-    /// Seals questions.
-    pub jobs: Sealer,
+    /// Puts the question.
+    pub asking: Asking,
     /// Seals what is written down.
     pub requests: Sealer,
     /// Opens license keys.
@@ -70,7 +65,8 @@ pub struct Patience {
 impl Fulfillment {
     /// What comes of an order, as far as can be known in time. `Processing` only when a row says so.
     pub async fn fulfill(&self, order: NewOrder, request_id: &str) -> Result<FulfillOutcome, ApiError> {
-        let crowded = self.pg.is_crowded() || self.queue.is_connected() && self.depth.load(Ordering::Relaxed) > self.patience.depth_max;
+        let crowded =
+            self.pg.is_crowded() || self.asking.queue.is_connected() && self.depth.load(Ordering::Relaxed) > self.patience.depth_max;
         let Some(_room) = self.waiters.try_acquire().ok().filter(|_| !crowded) else {
             self.count("shed");
             return Err(ApiError::new(Code::Unavailable, "Too many requests are waiting for an answer. Send this one again."));
@@ -91,7 +87,7 @@ impl Fulfillment {
             return Err(database_down());
         }
         let started = Instant::now();
-        let mut waiter = self.inbox.wait_for(Uuid::now_v7());
+        let mut waiter = self.asking.wait();
         if self.ask(&waiter, &order, request_id).await {
             let reply = tokio::time::timeout_at(started + self.patience.fallback, waiter.reply());
             tokio::select! {
@@ -114,31 +110,15 @@ impl Fulfillment {
 
     /// Puts the question into the queue. `false` when it certainly will not be answered.
     async fn ask(&self, waiter: &Waiter, order: &NewOrder, request_id: &str) -> bool {
-        if !self.queue.is_connected() || !self.inbox.is_connected() {
-            return false;
-        }
         let job = FulfillJob {
             v: JOB_VERSION,
             id: waiter.id(),
-            reply_to: self.inbox.channel().to_owned(),
+            reply_to: self.asking.reply_to(),
             request_id: request_id.to_owned(),
             ttl_ms: self.patience.deadline.as_millis() as u64,
             order: order.clone(),
         };
-        let Ok(json) = serde_json::to_vec(&job) else { return false };
-        reach("ask.sealed").await;
-        let pushed = tokio::time::timeout(self.patience.fallback, self.queue.push(&self.jobs.seal(JOB_PLACE, &json))).await;
-        match pushed {
-            Ok(Ok(())) => {
-                reach("ask.pushed").await;
-                true
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(%error, request_id, "the queue did not take a job");
-                false
-            }
-            Err(_) => false,
-        }
+        self.asking.put(&job, request_id, self.patience.fallback).await
     }
 
     /// Makes the promise ourselves, on the reference, and waits for a worker to keep it.

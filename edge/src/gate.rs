@@ -22,7 +22,9 @@ pub enum Access {
     Key(Scope, QuotaName),
     /// Anybody, charged to this quota of the address.
     Address(QuotaName),
-    /// Anybody, uncounted: pages, which are no part of the API.
+    /// Anybody, charged to the address, outside of the API: a page, which answers with pages whatever goes wrong.
+    Page,
+    /// Anybody, uncounted: documents that are the same for everybody.
     Open,
 }
 
@@ -63,7 +65,8 @@ impl Gate {
     pub fn admit(&self, access: Access, headers: &HeaderMap, slug: &str, address: ClientAddress, now: Now) -> Decision {
         match access {
             Access::Open => Decision { outcome: Ok(None), rate: None },
-            Access::Address(name) => {
+            Access::Address(_) | Access::Page => {
+                let name = if let Access::Address(name) = access { name } else { QuotaName::Pages };
                 let rate = self.charge(address, name, now);
                 let outcome = if rate.decision.admitted { Ok(None) } else { Err(limited(&rate)) };
                 Decision { outcome, rate: Some(rate) }

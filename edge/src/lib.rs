@@ -4,6 +4,7 @@
 pub mod address_buckets;
 pub mod answer;
 pub mod api;
+pub mod asking;
 pub mod body;
 pub mod client_address;
 pub mod edge;
@@ -21,4 +22,5 @@ pub mod server;
 pub mod service;
 pub mod snapshot;
 pub mod stripe;
+pub mod tax_quotes;
 pub mod usage;

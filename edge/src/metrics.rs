@@ -23,6 +23,11 @@ ops::metrics! {
         pub stripe_events_total: IntCounterVec["outcome"],
         /// Events of Stripe's that were there already.
         pub stripe_duplicates_total: IntCounter,
+        /// Questions for the tax of an order, by how they were answered: quoted, refused, unavailable (a worker without rates), no_answer
+        /// (in time), not_asked (Redis is away), shed.
+        pub tax_quotes_total: IntCounterVec["how"],
+        /// Entries in the queue of tax questions, as last seen.
+        pub tax_queue_depth: IntGauge,
         /// Buckets of addresses that are remembered.
         pub address_buckets: IntGauge,
         /// API keys in the snapshot.

@@ -19,6 +19,8 @@ pub enum QuotaName {
     Tax,
     /// Requests whose key fails, and unknown paths, per address.
     Anonymous,
+    /// Hosted pages, per address.
+    Pages,
 }
 
 impl QuotaName {
@@ -31,6 +33,7 @@ impl QuotaName {
             QuotaName::Geo => "geo",
             QuotaName::Tax => "tax",
             QuotaName::Anonymous => "anonymous",
+            QuotaName::Pages => "pages",
         }
     }
 }
@@ -44,6 +47,7 @@ pub struct Quotas {
     geo: Quota,
     tax: Quota,
     anonymous: Quota,
+    pages: Quota,
 }
 
 impl Quotas {
@@ -56,6 +60,7 @@ impl Quotas {
             geo: Quota::per_minute(limits.geo),
             tax: Quota::per_minute(limits.tax),
             anonymous: Quota::per_minute(limits.anonymous),
+            pages: Quota::per_minute(limits.pages),
         }
     }
 
@@ -68,6 +73,7 @@ impl Quotas {
             QuotaName::Geo => self.geo,
             QuotaName::Tax => self.tax,
             QuotaName::Anonymous => self.anonymous,
+            QuotaName::Pages => self.pages,
         }
     }
 }

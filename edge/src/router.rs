@@ -5,6 +5,7 @@ use common::api_key::Scope;
 use http::Method;
 
 use crate::gate::Access;
+use crate::pages::Page;
 use crate::quotas::QuotaName;
 
 /// What answers a route.
@@ -52,6 +53,8 @@ pub enum Endpoint {
     StripeWebhook,
     /// `pages/errors.rs`
     ErrorPage,
+    /// `pages.rs`
+    Page(Page),
 }
 
 /// A path, a method and what they lead to.
@@ -82,7 +85,7 @@ const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
 const WEBHOOKS: Access = Access::Key(Scope::Webhooks, QuotaName::Api);
 
 /// Every route there is.
-pub static ROUTES: [Route; 21] = [
+pub static ROUTES: [Route; 32] = [
     route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
     route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
     route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
@@ -122,6 +125,17 @@ pub static ROUTES: [Route; 21] = [
     route("openapi", Method::GET, "/api/v1/openapi.json", Access::Address(QuotaName::Anonymous), Endpoint::OpenApi),
     route("stripe_webhook", Method::POST, "/stripe/webhook", Access::Open, Endpoint::StripeWebhook),
     route("error_page", Method::GET, "/developers/errors/{code}", Access::Open, Endpoint::ErrorPage),
+    route("open_cart", Method::GET, "/s/{slug}/cart", Access::Page, Endpoint::Page(Page::OpenCart)),
+    route("cart", Method::GET, "/s/{slug}/cart/{cart_id}", Access::Page, Endpoint::Page(Page::Cart)),
+    route("change_cart", Method::POST, "/s/{slug}/cart/{cart_id}", Access::Page, Endpoint::Page(Page::ChangeCart)),
+    route("details", Method::GET, "/s/{slug}/cart/{cart_id}/details", Access::Page, Endpoint::Page(Page::Details)),
+    route("save_details", Method::POST, "/s/{slug}/cart/{cart_id}/details", Access::Page, Endpoint::Page(Page::SaveDetails)),
+    route("check", Method::GET, "/s/{slug}/cart/{cart_id}/pay", Access::Page, Endpoint::Page(Page::Check)),
+    route("receipt", Method::GET, "/s/{slug}/receipt/{link}", Access::Page, Endpoint::Page(Page::Receipt)),
+    route("market", Method::GET, "/market", Access::Page, Endpoint::Page(Page::Market)),
+    route("add_on_market", Method::POST, "/market", Access::Page, Endpoint::Page(Page::AddOnMarket)),
+    route("market_cart", Method::GET, "/market/cart", Access::Page, Endpoint::Page(Page::MarketCart)),
+    route("asset", Method::GET, "/assets/{name}", Access::Page, Endpoint::Page(Page::Asset)),
 ];
 
 /// The parameters of a path.
@@ -129,7 +143,7 @@ pub static ROUTES: [Route; 21] = [
 pub struct Params<'p> {
     /// `{slug}`
     pub slug: &'p str,
-    /// `{order_id}`, `{webhook_id}` or `{code}`
+    /// `{order_id}`, `{webhook_id}`, `{code}`, or whatever else a path names
     pub id: &'p str,
     /// `{delivery_id}`
     pub delivery_id: &'p str,

@@ -10,7 +10,8 @@ use anyhow::Context;
 use common::api_key::ApiKeyHasher;
 use common::clock::Clock;
 use common::geo::Subdivisions;
-use common::job::FULFILL_ORDER;
+use common::job::{COMPUTE_TAX, FULFILL_ORDER};
+use common::receipt::ReceiptSigner;
 use common::seal::{Purpose, Sealer};
 use common::session::SessionSigner;
 use common::tax::TaxTable;
@@ -22,6 +23,7 @@ use ops::metrics::Metrics;
 use ops::tasks::{Backoff, Drain, Tasks};
 use ops::{log, shutdown};
 use storage::pg::roles::Role;
+use storage::pg::tax_rates::LiveTable;
 use storage::pg::{changes, listener, orders};
 use storage::queue::{Producer, QueueName};
 use storage::replies::Inbox;
@@ -31,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::subdivisions::SubdivisionBodies;
+use crate::asking::Asking;
 use crate::edge::{Edge, Knobs};
 use crate::follow::{self, Follower};
 use crate::fulfillment::{Fulfillment, Patience, Settled};
@@ -44,6 +47,7 @@ use crate::server::tls::Certificate;
 use crate::server::{Server, ServerKnobs, descriptors};
 use crate::snapshot::Snapshot;
 use crate::stripe::Intake;
+use crate::tax_quotes::TaxQuotes;
 use crate::usage;
 
 /// Notices that may wait for a slow task before it is told that it missed some.
@@ -147,12 +151,11 @@ pub async fn start_on(
         stop.run_until_cancelled(Box::pin(listening)).await;
     });
     let depth = Arc::new(AtomicU64::new(0));
-    let queue = Producer::new(client, QueueName::new(prefix, FULFILL_ORDER));
+    let queue = Producer::new(client.clone(), QueueName::new(prefix, FULFILL_ORDER));
+    let tax_queue = Producer::new(client, QueueName::new(prefix, COMPUTE_TAX));
     let fulfillment = Fulfillment {
         pg: pg.clone(),
-        queue: queue.clone(),
-        inbox,
-        jobs: sealer(Purpose::Job),
+        asking: Asking { queue: queue.clone(), inbox: inbox.clone(), jobs: sealer(Purpose::Job) },
         requests: sealer(Purpose::OrderRequest),
         licenses: sealer(Purpose::License),
         clock: clock.clone(),
@@ -166,22 +169,35 @@ pub async fn start_on(
             depth_max: settings.queue.depth_max,
         },
     };
+    let tax_quotes = TaxQuotes {
+        asking: Asking { queue: tax_queue, inbox, jobs: sealer(Purpose::Job) },
+        waiters: Semaphore::new(settings.edge.waiters_max),
+        depth: Arc::default(),
+        depth_max: settings.queue.depth_max,
+        deadline: settings.edge.tax_deadline,
+        metrics: edge_metrics.clone(),
+    };
     let settled = fulfillment.settled.clone();
     let subdivisions = Arc::new(Subdivisions::load()?);
+    let taxes = Arc::new(LiveTable::new(TaxTable::load(subdivisions.clone())?));
     let hasher = ApiKeyHasher::new(&settings.secrets.api_key_pepper);
     let (stripe, writer) = Intake::new(&settings.stripe.live_signing_secrets, &settings.stripe.test_signing_secrets);
     let edge = Arc::new(Edge {
         router: Router::new(),
+        snapshot: snapshot.clone(),
         gate: Gate::new(snapshot.clone(), hasher, Quotas::new(&settings.limits), settings.edge.bucket_addresses_max),
         clock: clock.clone(),
         signer: SessionSigner::new(&settings.secrets.session_signing),
+        receipts: ReceiptSigner::new(&settings.secrets.session_signing),
         fulfillment,
+        tax_quotes,
         pg: pg.clone(),
         licenses: sealer(Purpose::License),
         webhook_secrets: sealer(Purpose::WebhookSecret),
         stripe,
+        geo: subdivisions.clone(),
         subdivisions: SubdivisionBodies::new(&subdivisions)?,
-        taxes: TaxTable::load(subdivisions)?,
+        taxes: taxes.clone(),
         metrics: edge_metrics.clone(),
         knobs: knobs(settings),
     });
@@ -189,6 +205,7 @@ pub async fn start_on(
     let loaded = health.check(SNAPSHOT_CHECK, Need::Required);
     let follower = Follower {
         snapshot: snapshot.clone(),
+        taxes,
         pg: pg.clone(),
         clock: clock.clone(),
         edge_id,
@@ -329,6 +346,11 @@ impl Observer {
             if let Ok(depth) = self.queue.depth().await {
                 self.depth.store(depth, Ordering::Relaxed);
                 metrics.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+            }
+            let tax_quotes = &self.edge.tax_quotes;
+            if let Ok(depth) = tax_quotes.asking.queue.depth().await {
+                tax_quotes.depth.store(depth, Ordering::Relaxed);
+                metrics.tax_queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -9,7 +9,7 @@ use common::clock::Now;
 use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -26,7 +26,7 @@ use crate::client_address::{self, ClientAddress};
 use crate::edge::{Edge, Knobs};
 use crate::error::{ApiError, Code};
 use crate::gate::{Access, Caller};
-use crate::pages;
+use crate::pages::{self, visit::Visit};
 use crate::quotas::{self, QuotaName, Rate};
 use crate::router::{Endpoint, Found, Params, Route, allow};
 use crate::stripe;
@@ -90,7 +90,11 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
                         .unwrap_or_else(|_| Err(ApiError::plain(Code::Internal))),
                 },
             };
-            (answered.unwrap_or_else(|error| error.into_answer(&edge.knobs.public_base_url, request_id)), decision.rate)
+            let refusal = |error: ApiError| match route.access {
+                Access::Page => pages::problem::of_api_error(&Visit::of(edge, &head.headers, request_id), error),
+                _ => error.into_answer(&edge.knobs.public_base_url, request_id),
+            };
+            (answered.unwrap_or_else(refusal), decision.rate)
         }
     };
 
@@ -133,6 +137,7 @@ async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<
         (Endpoint::OpenApi, _) => Ok(openapi::document()),
         (Endpoint::StripeWebhook, _) => Box::pin(stripe::webhook(edge, &call)).await,
         (Endpoint::ErrorPage, _) => pages::errors::page(&call),
+        (Endpoint::Page(page), _) => Box::pin(pages::serve(edge, page, &call)).await,
         // The table gives these endpoints a key to ask for.
         (_, None) => Err(ApiError::plain(Code::MissingApiKey)),
     }
@@ -221,6 +226,12 @@ fn without_route(
             return (options(routes), rate);
         }
         Found::OtherMethods(routes) => ApiError::method_not_allowed(allow(routes)),
+        _ if pages::is_page(head.uri.path()) => {
+            let rate = edge.gate.charge(address, QuotaName::Pages, now);
+            let code = if rate.decision.admitted { Code::NotFound } else { Code::RateLimited };
+            let visit = Visit::of(edge, &head.headers, request_id);
+            return (pages::problem::of_api_error(&visit, ApiError::plain(code)), Some(rate));
+        }
         _ => ApiError::plain(Code::NotFound),
     };
     refuse(edge, error, &head.uri, address, now, request_id)
@@ -251,8 +262,13 @@ fn options(routes: &[&Route]) -> Answer {
 }
 
 fn write_headers(headers: &mut HeaderMap, rate: Option<&Rate>, route: Option<&Route>) {
-    if let Some(rate) = rate {
-        rate.write(headers);
+    match rate {
+        // People have no use for figures.
+        Some(Rate { name: QuotaName::Pages, decision }) if !decision.admitted => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(decision.retry_after_s));
+        }
+        Some(Rate { name: QuotaName::Pages, .. }) | None => {}
+        Some(rate) => rate.write(headers),
     }
     if route.is_some_and(|route| route.any_origin) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -147,8 +147,12 @@ pub struct Store {
     pub id: i64,
     /// The name in URLs.
     pub slug: String,
+    /// The name people read.
+    pub name: String,
     /// Whether it may fulfill.
     pub licensing: bool,
+    /// What it has said for tax.
+    pub tax: stores::TaxSettings,
     /// What it sells.
     pub catalogue: Catalogue,
 }
@@ -186,6 +190,12 @@ impl Snapshot {
     /// The store of this slug.
     pub fn store(&self, slug: &str) -> Option<Arc<Store>> {
         self.stores.get(slug).map(|store| store.clone())
+    }
+
+    /// The store with this id.
+    pub fn store_by_id(&self, id: i64) -> Option<Arc<Store>> {
+        let slug = self.slugs.get(&id).map(|slug| slug.clone())?;
+        self.store(&slug)
     }
 
     /// The newest change that is in here; -1 before the first loading.
@@ -260,7 +270,8 @@ impl Snapshot {
     pub(crate) fn put_store(&self, row: &stores::Store) {
         let catalogue = self.store(&row.slug).map(|store| store.catalogue.clone()).unwrap_or_default();
         self.slugs.insert(row.id, row.slug.clone());
-        let store = Store { id: row.id, slug: row.slug.clone(), licensing: row.licensing, catalogue };
+        let (slug, name) = (row.slug.clone(), row.name.clone());
+        let store = Store { id: row.id, slug, name, licensing: row.licensing, tax: row.tax, catalogue };
         self.stores.insert(row.slug.clone(), Arc::new(store));
     }
 

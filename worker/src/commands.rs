@@ -10,6 +10,7 @@ mod installation;
 mod key;
 mod key_file;
 mod limit;
+mod listing;
 mod output;
 mod product;
 mod revocation;
@@ -17,6 +18,7 @@ mod rewrap;
 mod secrets;
 mod stock;
 mod store;
+mod tax;
 mod webhook;
 
 use std::path::PathBuf;
@@ -62,12 +64,18 @@ enum Command {
     /// Products and prices
     #[command(subcommand)]
     Product(product::ProductCommand),
+    /// What the marketplace shows
+    #[command(subcommand)]
+    Listing(listing::ListingCommand),
     /// License keys in stock
     #[command(subcommand)]
     Stock(stock::StockCommand),
     /// API keys' own limits
     #[command(subcommand)]
     Limit(limit::LimitCommand),
+    /// Tax rates
+    #[command(subcommand)]
+    Tax(tax::TaxCommand),
     /// Where partners want to hear of events
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
@@ -104,6 +112,8 @@ impl CommandLine {
             Command::Store(command) => command.run(&context().await?).await,
             Command::Key(command) => command.run(&context().await?).await,
             Command::Product(command) => command.run(&context().await?).await,
+            Command::Tax(command) => command.run(&context().await?).await,
+            Command::Listing(command) => command.run(&context().await?).await,
             Command::Limit(command) => command.run(&context().await?).await,
             Command::Webhook(command) => command.run(&Context::open_patient(settings()?, output).await?).await,
         }

@@ -2,7 +2,9 @@
 
 pub mod apply_stripe_events;
 pub mod complete_orders;
+pub mod compute_tax;
 pub mod deliver_webhook;
+pub mod follow_taxes;
 pub mod fulfill_order;
 pub mod observe;
 pub mod poll_webhooks;

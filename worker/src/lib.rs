@@ -8,5 +8,6 @@ pub mod jobs;
 pub mod metrics;
 pub mod outgoing;
 pub mod payments;
+pub mod questions;
 pub mod runner;
 pub mod webhooks;

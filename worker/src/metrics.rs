@@ -60,6 +60,8 @@ ops::metrics! {
         pub orders_awaiting_stock_oldest_seconds: IntGauge,
         /// Paid orders that got the license keys for which they had waited.
         pub orders_filled_total: IntCounter,
+        /// Unix time of the day on which the oldest of the tax rates in force was last known to be right; 0 before they are loaded.
+        pub tax_oldest_as_of_timestamp_seconds: IntGauge,
         /// Rows that were let go because of their age, by kind.
         pub pruned_rows_total: IntCounterVec["kind"],
         /// Unix time at which this worker last found that nothing old was left; 0 before.

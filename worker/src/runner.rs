@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use apalis::prelude::{Data, WorkerBuilder, WorkerBuilderExt};
 use common::clock::SystemClock;
+use common::geo::Subdivisions;
 use common::license::LicenseDigester;
 use common::seal::{Purpose, Sealer};
+use common::tax::TaxTable;
 use common::webhook_target::Rules;
 use config::{LogFormat, Settings};
 use ops::admin::AdminServer;
@@ -16,10 +18,12 @@ use ops::health::{Check, Health, Need};
 use ops::metrics::Metrics;
 use ops::tasks::{Backoff, Drain, Tasks};
 use ops::{log, shutdown};
+use storage::pg::changes;
 use storage::pg::listener::{self, Notice};
 use storage::pg::orders::PROCESSING_CHANNEL;
 use storage::pg::roles::Role;
 use storage::pg::stripe_events;
+use storage::pg::tax_rates::LiveTable;
 use storage::queue::backend::Batch;
 use storage::queue::reader;
 use storage::queue::settle::Settler;
@@ -33,13 +37,15 @@ use uuid::Uuid;
 use crate::allocation::Allocator;
 use crate::fulfillment::Fulfillment;
 use crate::jobs::apply_stripe_events::{self, ApplyStripeEvents};
+use crate::jobs::compute_tax::ComputeTax;
 use crate::jobs::deliver_webhook::DeliverWebhook;
 use crate::jobs::fulfill_order::FulfillOrder;
 use crate::jobs::prune::Pruner;
-use crate::jobs::{complete_orders, deliver_webhook, fulfill_order, observe, poll_webhooks};
+use crate::jobs::{complete_orders, compute_tax, deliver_webhook, follow_taxes, fulfill_order, observe, poll_webhooks};
 use crate::metrics::WorkerMetrics;
 use crate::outgoing::{Outgoing, SystemResolver};
 use crate::payments::Payments;
+use crate::questions::Questions;
 use crate::webhooks::hints::Hints;
 use crate::webhooks::{self, Dispatcher};
 
@@ -49,6 +55,7 @@ const NOTICES_MAX: usize = 1_024;
 const POSTGRES_CHECK: &str = "postgres";
 const QUEUE_CHECK: &str = "queue";
 const WEBHOOK_QUEUE_CHECK: &str = "webhook_queue";
+const TAX_QUEUE_CHECK: &str = "tax_queue";
 
 /// Runs a worker until the process is asked to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -60,7 +67,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
     // Known before anybody can ask: a process that has not said what it needs would seem ready.
-    for check in [POSTGRES_CHECK, QUEUE_CHECK, WEBHOOK_QUEUE_CHECK] {
+    for check in [POSTGRES_CHECK, QUEUE_CHECK, WEBHOOK_QUEUE_CHECK, TAX_QUEUE_CHECK] {
         health.check(check, Need::Required);
     }
     let admin = AdminServer::start(settings.worker.admin_listen, metrics.clone(), health.clone())?;
@@ -119,11 +126,17 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         dispatcher: Some(dispatcher.clone()),
         starts_max: i32::from(settings.worker.job_starts_max),
     });
-    let job = Arc::new(FulfillOrder {
-        fulfillment: fulfillment.clone(),
+    let questions = |name| Questions {
+        name,
         pg: pg.clone(),
         jobs: sealer(Purpose::Job),
         replier: Replier::new(client.clone(), Arc::new(sealer(Purpose::Reply))),
+        metrics: worker_metrics.clone(),
+    };
+    let taxes = Arc::new(LiveTable::new(TaxTable::load(Arc::new(Subdivisions::load()?))?));
+    let job = Arc::new(FulfillOrder {
+        fulfillment: fulfillment.clone(),
+        questions: questions(fulfill_order::NAME),
         batch_keys_max: settings.worker.batch_keys_max,
         metrics: worker_metrics.clone(),
     });
@@ -141,6 +154,20 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         check: health.check(QUEUE_CHECK, Need::Required),
     };
     work.spawn_supervised(fulfill_order::NAME, Backoff::default(), move |stop| reading.clone().run(stop));
+    let computing = Reading {
+        settings: settings.clone(),
+        queue: QueueName::new(&settings.queue.prefix, compute_tax::NAME),
+        open: pg.health(),
+        job: Arc::new(ComputeTax { taxes: taxes.clone(), questions: questions(compute_tax::NAME) }),
+        check: health.check(TAX_QUEUE_CHECK, Need::Required),
+    };
+    work.spawn_supervised(compute_tax::NAME, Backoff::default(), move |stop| computing.clone().run(stop));
+    let follower = follow_taxes::Follower { pg: pg.clone(), taxes, clock: Arc::new(SystemClock::new()), metrics: worker_metrics.clone() };
+    let changed = notices.clone();
+    watch.spawn_supervised("follow_taxes", Backoff::default(), move |stop| {
+        let (pg, follower, notices) = (follower.pg.clone(), follower.clone(), changed.subscribe());
+        once_up(pg, stop.clone(), follower.run(notices, stop))
+    });
     let telling = Reading {
         settings: settings.clone(),
         queue: webhook_queue,
@@ -207,7 +234,8 @@ fn watch_postgres(tasks: &Tasks, pg: &Pg, notices: broadcast::Sender<Notice>, ch
     tasks.spawn_supervised("listen", Backoff::default(), move |stop| {
         let (pg, notices) = (listening.clone(), notices.clone());
         async move {
-            stop.run_until_cancelled(listener::run(&pg, &[PROCESSING_CHANNEL, stripe_events::CHANNEL], notices)).await;
+            let channels = [PROCESSING_CHANNEL, changes::CHANNEL, stripe_events::CHANNEL];
+            stop.run_until_cancelled(listener::run(&pg, &channels, notices)).await;
             Ok::<_, Infallible>(())
         }
     });
@@ -237,6 +265,12 @@ trait Job: Send + Sync + 'static {
 }
 
 impl Job for FulfillOrder {
+    fn run(self: Arc<Self>, batch: Batch, settler: Settler) -> impl Future<Output = ()> + Send {
+        self.run(batch, settler)
+    }
+}
+
+impl Job for ComputeTax {
     fn run(self: Arc<Self>, batch: Batch, settler: Settler) -> impl Future<Output = ()> + Send {
         self.run(batch, settler)
     }

@@ -15,7 +15,8 @@ pub(super) fn rates(file: &'static str, text: &'static str) -> Result<Vec<TaxRat
     data_lines(text).map(|(line, row)| rate(row).map_err(|problem| DataError::in_line(file, line, problem))).collect()
 }
 
-fn rate(row: &'static str) -> Result<TaxRate, String> {
+/// Reads one line.
+pub(super) fn rate(row: &str) -> Result<TaxRate, String> {
     let [country, subdivision, tax, category, percent, from, to, stacking, source, as_of, note] =
         fields(row, ',').ok_or("needs 11 columns, and no comma inside one")?;
     let date = |text: &str| parse_date(text).map_err(|error| format!("{text:?}: {error}"));

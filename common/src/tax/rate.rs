@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use jiff::civil::Date;
+use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
@@ -76,6 +77,19 @@ macro_rules! words {
             /// The name people read.
             pub fn human(self) -> &'static str {
                 match self { $(Self::$variant => $human,)+ }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = String::deserialize(deserializer)?;
+                Self::parse(&word).ok_or_else(|| D::Error::unknown_variant(&word, &[$($word,)+]))
             }
         }
     };

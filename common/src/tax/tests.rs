@@ -203,6 +203,8 @@ fn operators_lay_dated_rates_on_top() {
     let table = table.with_overrides(vec![row("GB", None, "18", Some("2027-06-01"), None)]).unwrap();
     assert_eq!(shown(&table, "GB", None, "2027-05-31")[0], "GB vat standard 17.50");
     assert_eq!(shown(&table, "GB", None, "2028-06-01")[0], "GB vat standard 18.00");
+    // The oldest of the compiled-in rates: 2025-10-16.
+    assert_eq!(table.oldest_as_of_s(day(TODAY)), Some(1_760_572_800));
     // No tax at all for a while.
     let holiday = TaxRate { tax: TaxType::None, ..row("GB", None, "0", Some("2029-01-01"), Some("2029-02-01")) };
     let table = table.with_overrides(vec![holiday]).unwrap();

@@ -3,6 +3,7 @@
 
 pub mod api_keys;
 pub mod audit;
+pub mod carts;
 pub mod changes;
 pub mod dead_letters;
 pub mod edges;
@@ -10,6 +11,7 @@ pub mod events;
 pub mod held_license_keys;
 pub mod license_keys;
 pub mod listener;
+pub mod listings;
 pub mod migrations;
 pub mod order_items;
 pub mod order_payments;
@@ -20,6 +22,7 @@ pub mod rewrap;
 pub mod roles;
 pub mod stores;
 pub mod stripe_events;
+pub mod tax_rates;
 pub mod usage;
 pub mod webhook_attempts;
 pub mod webhook_deliveries;

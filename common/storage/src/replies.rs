@@ -2,15 +2,18 @@
 //! lost order, since whoever waits asks Postgres in the end.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::job::{REPLY_MAX_BYTES, Reply};
+use common::fulfill::FulfillOutcome;
+use common::job::{Outcome, REPLY_MAX_BYTES, Reply};
 use common::seal::Sealer;
 use dashmap::DashMap;
 use fred::clients::{Client, Pipeline, SubscriberClient};
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::Value;
+use serde_json::value::RawValue;
 use tokio::sync::{broadcast, oneshot};
 use uuid::Uuid;
 
@@ -37,13 +40,13 @@ impl Replier {
     }
 
     /// Sends replies, each to the channel of the edge that asked: as many as fit in one message, all messages at once. A reply that would
-    /// not fit tells only which order it is about. When Redis does not take them, that is all right too.
-    pub async fn send(&self, replies: impl IntoIterator<Item = (String, Reply)>) -> Result<(), StorageError> {
+    /// not fit is told in short, if it can be. When Redis does not take them, that is all right too.
+    pub async fn send<O: Outcome>(&self, replies: impl IntoIterator<Item = (String, Reply<O>)>) -> Result<(), StorageError> {
         let mut messages: Vec<(String, Vec<u8>)> = Vec::new();
         for (channel, mut reply) in replies {
             let mut json = to_json(&reply)?;
             if json.len() > REPLY_MAX_BYTES {
-                reply.outcome = reply.outcome.without_license_keys();
+                reply.outcome = reply.outcome.in_short();
                 json = to_json(&reply)?;
             }
             let fits = |message: &&mut (String, Vec<u8>)| message.0 == channel && message.1.len() + json.len() <= REPLY_MAX_BYTES;
@@ -67,24 +70,31 @@ impl Replier {
     }
 }
 
-fn to_json(reply: &Reply) -> Result<Vec<u8>, StorageError> {
+fn to_json<O: Outcome>(reply: &Reply<O>) -> Result<Vec<u8>, StorageError> {
     serde_json::to_vec(reply).map_err(|error| StorageError::Corrupt(error.to_string()))
 }
+
+/// A reply whose outcome only its waiter can read.
+type Unread = Reply<Box<RawValue>>;
+
+/// Who waits for which reply.
+type Waiting = Arc<DashMap<Uuid, oneshot::Sender<Unread>>>;
 
 /// The edge's side: one subscription for its own replies and for revocations.
 #[derive(Clone)]
 pub struct Inbox {
     client: SubscriberClient,
     channel: Arc<str>,
-    waiting: Arc<DashMap<Uuid, oneshot::Sender<Reply>>>,
+    waiting: Waiting,
 }
 
 /// Somebody waiting for a reply. Dropping it stops the waiting.
-pub struct Waiter {
+pub struct Waiter<O = FulfillOutcome> {
     id: Uuid,
     /// Gone once the reply was handed over.
-    reply: Option<oneshot::Receiver<Reply>>,
-    waiting: Arc<DashMap<Uuid, oneshot::Sender<Reply>>>,
+    reply: Option<oneshot::Receiver<Unread>>,
+    waiting: Waiting,
+    outcome: PhantomData<fn() -> O>,
 }
 
 impl Inbox {
@@ -136,11 +146,16 @@ impl Inbox {
         &self.channel
     }
 
-    /// Begins to wait for the reply to this job.
+    /// Begins to wait for the reply to this fulfill job.
     pub fn wait_for(&self, id: Uuid) -> Waiter {
+        self.wait_for_outcome(id)
+    }
+
+    /// Begins to wait for the reply to this job, whatever its kind.
+    pub fn wait_for_outcome<O: Outcome>(&self, id: Uuid) -> Waiter<O> {
         let (sender, reply) = oneshot::channel();
         self.waiting.insert(id, sender);
-        Waiter { id, reply: Some(reply), waiting: self.waiting.clone() }
+        Waiter { id, reply: Some(reply), waiting: self.waiting.clone(), outcome: PhantomData }
     }
 
     /// How many wait.
@@ -171,9 +186,9 @@ async fn keep_subscribed(client: SubscriberClient, channels: Vec<String>) -> Inf
     }
 }
 
-fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Reply>>, sealer: &Sealer, sealed: &[u8]) {
+fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Unread>>, sealer: &Sealer, sealed: &[u8]) {
     let replies = match sealer.open(PLACE, sealed) {
-        Ok(json) => serde_json::from_slice::<Vec<Reply>>(&json).map_err(|error| error.to_string()),
+        Ok(json) => serde_json::from_slice::<Vec<Unread>>(&json).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match replies {
@@ -189,27 +204,30 @@ fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Reply>>, sealer: &Sealer, sea
     }
 }
 
-impl Waiter {
+impl<O: Outcome> Waiter<O> {
     /// The id that the job must carry.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
     /// The reply, whenever it comes. There is one at most: whoever asks for another waits for ever.
-    pub async fn reply(&mut self) -> Reply {
+    pub async fn reply(&mut self) -> Reply<O> {
         if let Some(waiting) = &mut self.reply {
             let reply = waiting.await;
             self.reply = None;
             // The sender is only dropped by this waiter's own end.
-            if let Ok(reply) = reply {
-                return reply;
+            if let Ok(Reply { v, id, outcome }) = reply {
+                match serde_json::from_str(outcome.get()) {
+                    Ok(outcome) => return Reply { v, id, outcome },
+                    Err(error) => tracing::warn!(%error, "a reply that cannot be read"),
+                }
             }
         }
         std::future::pending().await
     }
 }
 
-impl Drop for Waiter {
+impl<O> Drop for Waiter<O> {
     fn drop(&mut self) {
         self.waiting.remove(&self.id);
     }

@@ -9,4 +9,6 @@ mod limits;
 mod links;
 mod money;
 mod sealing;
+mod tax_examples;
+mod tax_properties;
 mod tokens;

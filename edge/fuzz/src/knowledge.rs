@@ -25,7 +25,7 @@ pub fn secrets(ids: &[&str]) -> SecretList {
 /// A gate that knows no key, and has a token for everybody.
 pub static GATE: LazyLock<Gate> = LazyLock::new(|| {
     let most = PER_MINUTE_MAX;
-    let limits = Limits { checkout: most, licensing: most, api: most, geo: most, tax: most, anonymous: most };
+    let limits = Limits { checkout: most, licensing: most, api: most, geo: most, tax: most, anonymous: most, pages: most };
     Gate::new(Arc::new(Snapshot::new()), ApiKeyHasher::new(&secrets(&["p2", "p1"])), Quotas::new(&limits), 1_000)
 });
 

@@ -9,15 +9,19 @@ use crate::error::{ApiError, Code};
 const DEADLINE: Duration = Duration::from_secs(4);
 
 /// Ends at once when the database is known to be away, before or while it is being asked, and in time when it is merely slow.
-pub async fn in_time<T>(edge: &Edge, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+pub async fn in_time<T, E: From<ApiError>>(edge: &Edge, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     if edge.pg.is_crowded() {
-        return Err(ApiError::new(Code::Unavailable, "The database is busy right now. Send the request again."));
+        return Err(unavailable("The database is busy right now. Send the request again."));
     }
     tokio::select! {
         biased;
-        () = edge.pg.down() => Err(ApiError::new(Code::Unavailable, "The database cannot be reached right now. Send the request again.")),
+        () = edge.pg.down() => Err(unavailable("The database cannot be reached right now. Send the request again.")),
         answer = tokio::time::timeout(DEADLINE, work) => answer.unwrap_or_else(|_| {
-            Err(ApiError::new(Code::Unavailable, "The database did not answer in time. Send the request again: that is always safe."))
+            Err(unavailable("The database did not answer in time. Send the request again: that is always safe."))
         }),
     }
+}
+
+fn unavailable<E: From<ApiError>>(detail: &str) -> E {
+    ApiError::new(Code::Unavailable, detail).into()
 }

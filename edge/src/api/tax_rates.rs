@@ -1,6 +1,7 @@
 //! `GET /api/v1/tax/rates/?country=GB`: for display before checkout, not tax advice.
 
 use bytes::Bytes;
+use common::clock::utc_date;
 use common::tax::{TaxLookupError, parse_date};
 
 use crate::answer::Answer;
@@ -16,9 +17,12 @@ pub fn list(edge: &Edge, call: &Call<'_>) -> Result<Answer, ApiError> {
     let country = country(&query)?;
     let date = match query.get("date") {
         Some(text) => parse_date(text).map_err(|error| ApiError::field("date", error.to_string()))?,
-        None => parse_date(&common::clock::rfc3339(call.now.unix_ms)[..10]).map_err(|_| ApiError::plain(Code::Internal))?,
+        None => utc_date(call.now.unix_ms),
     };
-    let rates = edge.taxes.rates(country, query.get("subdivision"), date).map_err(|error| match error {
+    let Some(taxes) = edge.taxes.table() else {
+        return Err(ApiError::new(Code::Unavailable, "The tax rates are not loaded. Try again in a moment."));
+    };
+    let rates = taxes.rates(country, query.get("subdivision"), date).map_err(|error| match error {
         TaxLookupError::UnknownCountry(_) => unknown(country),
         TaxLookupError::UnknownSubdivision { .. } => ApiError::new(Code::SubdivisionNotFound, format!("{error}.")),
     })?;

@@ -97,7 +97,7 @@ pub async fn create(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
         let new = NewEndpoint { which, url: url.as_str(), events: &events, sealed_secret: &sealed_secret };
         Ok(webhook_endpoints::create(&edge.pg, &new).await?)
     });
-    let made = made.await.map_err(|error| {
+    let made = made.await.map_err(|error: ApiError| {
         error.or_unknown("It is not known whether the endpoint was made. Look at the list of endpoints before you send this again.")
     })?;
     let endpoint = made.ok_or_else(|| {

@@ -3,6 +3,7 @@
 use edge::gate::Access;
 use edge::router::{ROUTES, Route};
 use http::{HeaderMap, Method};
+use serde_json::Value;
 use testkit::http::Response;
 
 use crate::stage::{Backstage, FULFILL, GEO, SESSION, Stage, TAX, problem, session};
@@ -12,6 +13,10 @@ use crate::wire::{Wire, get, post};
 fn path(route: &Route) -> String {
     let path = route.path.replace("{slug}", "demo").replace("{order_id}", "ORD-000000000000000000").replace("{code}", "not_found");
     let path = path.replace("{webhook_id}", &format!("wh_{}", "0".repeat(32))).replace("{delivery_id}", "whd_1");
+    let path = path
+        .replace("{cart_id}", &"0".repeat(26))
+        .replace("{link}", "rc1")
+        .replace("{name}", &edge::pages::assets::STYLES.path["/assets/".len()..]);
     if matches!(route.name, "subdivisions" | "tax_rates") { format!("{path}/?country=GB") } else { path }
 }
 
@@ -21,7 +26,8 @@ fn slash(path: &str) -> String {
 
 /// What two answers to the same question share.
 fn lasting(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    let passing = ["date", "x-request-id", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit"];
+    let passing =
+        ["date", "x-request-id", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "set-cookie", "content-security-policy"];
     let kept = headers.iter().filter(|(name, _)| !passing.contains(&name.as_str()));
     kept.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
@@ -35,9 +41,12 @@ async fn both_slash_forms_are_the_same_and_neither_redirects() {
             Some((path, query)) => (ask(&format!("{path}?{query}")).await, ask(&format!("{}?{query}", slash(path))).await),
             None => (ask(&path(route)).await, ask(&slash(&path(route))).await),
         };
+        // Pages name their scripts anew each time.
+        let body =
+            |answer: &Response| if route.access == Access::Page { answer.body.len().into() } else { Value::from(answer.body.to_vec()) };
         assert_eq!(
-            (with.status, &with.body, lasting(&with.headers)),
-            (without.status, &without.body, lasting(&without.headers)),
+            (with.status, body(&with), lasting(&with.headers)),
+            (without.status, body(&without), lasting(&without.headers)),
             "{}",
             route.name
         );

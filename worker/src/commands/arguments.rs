@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use common::money::{Currency, Minor};
+use common::tax::Category;
 
 const SLUG_MAX_BYTES: usize = 63;
 const NAME_MAX_CHARS: usize = 100;
@@ -35,6 +36,11 @@ pub fn price(text: &str) -> Result<(Currency, i64), String> {
     let minor = amount.parse().ok().filter(|_| amount.bytes().all(|b| b.is_ascii_digit())).and_then(|minor| Minor::new(minor).ok());
     let minor = minor.ok_or_else(|| format!("{amount:?} is no whole number of minor units: write 2999 for 29.99"))?;
     Ok((currency, minor.get()))
+}
+
+/// What a product is for tax.
+pub fn tax_category(text: &str) -> Result<Category, &'static str> {
+    Category::parse(text).ok_or("a tax category is standard, reduced, super_reduced or parking")
 }
 
 /// A switch.

@@ -18,6 +18,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether scripts read it.
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints one result.
     pub fn show(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let shown = if self.json { serde_json::to_string(value).map_err(|error| Failure::other(error.to_string()))? } else { text() };

@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use common::cart::Sku;
 use common::license::Pattern;
 use common::money::{Currency, Minor};
+use common::tax::Category;
 use serde::Serialize;
 use storage::pg::products::{self, Price, Priced, Product, Source};
 
@@ -36,12 +37,27 @@ pub enum ProductCommand {
         /// What one costs, in minor units: GBP=2999 is 29.99
         #[arg(long = "price", value_name = "CURRENCY=MINOR", required = true, num_args = 1.., value_parser = arguments::price)]
         prices: Vec<Price>,
+        /// What it is for tax: standard, reduced, super_reduced or parking
+        #[arg(long, default_value = "standard", value_parser = arguments::tax_category)]
+        tax_category: Category,
     },
     /// List a store's products
     List {
         /// Whose
         #[arg(long, value_parser = arguments::slug)]
         store: String,
+    },
+    /// Change a product
+    Set {
+        /// Whose
+        #[arg(long, value_parser = arguments::slug)]
+        store: String,
+        /// Which
+        #[arg(long, value_parser = Sku::parse)]
+        sku: Sku,
+        /// What it is for tax: standard, reduced, super_reduced or parking
+        #[arg(long, value_parser = arguments::tax_category)]
+        tax_category: Category,
     },
     /// Set prices; currencies that are not named keep theirs
     Price {
@@ -67,11 +83,11 @@ impl ProductCommand {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let output = context.output;
         match self {
-            Self::Create { store, sku, name, source, pattern, prices } => {
+            Self::Create { store, sku, name, source, pattern, prices, tax_category } => {
                 let source = source_of(source, pattern)?;
                 once_each(&prices)?;
                 let store = context.store(&store).await?;
-                let product = products::create(&context.pg, store.id, &sku, &name, &source, &prices).await;
+                let product = products::create_in(&context.pg, store.id, &sku, &name, &source, &prices, tax_category).await;
                 let product =
                     product.map_err(|error| Failure::of_creation(error, || format!("product \"{sku}\" of store {:?}", store.slug)))?;
                 output.show(&shown(&product, &prices), || format!("made product {sku} of store {}", store.slug))
@@ -80,22 +96,32 @@ impl ProductCommand {
                 let store = context.store(&store).await?;
                 let all: Vec<Priced> = products::of_store(&**context.client().await?, store.id).await?;
                 let all: Vec<Shown> = all.iter().map(|(product, prices)| shown(product, prices)).collect();
-                output.list(&all, ["SKU", "NAME", "SOURCE", "PATTERN", "PRICES"], |product| {
-                    let pattern = or_dash(product.pattern.as_ref());
-                    [product.sku.to_string(), product.name.clone(), product.source.to_owned(), pattern, decimals(&product.prices)]
+                output.list(&all, ["SKU", "NAME", "SOURCE", "PATTERN", "TAX", "PRICES"], |product| {
+                    let (pattern, tax) = (or_dash(product.pattern.as_ref()), product.tax_category.as_str().to_owned());
+                    [product.sku.to_string(), product.name.clone(), product.source.to_owned(), pattern, tax, decimals(&product.prices)]
                 })
+            }
+            Self::Set { store, sku, tax_category } => {
+                let mut product = context.product(&context.store(&store).await?, sku.as_str()).await?;
+                products::set_tax_category(&context.pg, &product, tax_category).await?;
+                product.tax_category = tax_category;
+                let prices = prices_of(context, &product).await?;
+                output.show(&shown(&product, &prices), || format!("{sku}: tax category {}", tax_category.as_str()))
             }
             Self::Price { store, sku, prices } => {
                 once_each(&prices)?;
                 let product = context.product(&context.store(&store).await?, sku.as_str()).await?;
                 products::set_prices(&context.pg, &product, &prices).await?;
-                let all = products::of_store(&**context.client().await?, product.store_id).await?;
-                let now = all.into_iter().find(|(other, _)| other.id == product.id).map(|(_, prices)| prices).unwrap_or(prices);
-                let shown = shown(&product, &now);
+                let shown = shown(&product, &prices_of(context, &product).await?);
                 output.show(&shown, || format!("{sku}: {}", decimals(&shown.prices)))
             }
         }
     }
+}
+
+async fn prices_of(context: &Context, product: &Product) -> Result<Vec<Price>, Failure> {
+    let all = products::of_store(&**context.client().await?, product.store_id).await?;
+    Ok(all.into_iter().find(|(other, _)| other.id == product.id).map(|(_, prices)| prices).unwrap_or_default())
 }
 
 fn source_of(kind: SourceKind, pattern: Option<Pattern>) -> Result<Source, Failure> {
@@ -124,6 +150,7 @@ struct Shown {
     name: String,
     source: &'static str,
     pattern: Option<String>,
+    tax_category: Category,
     prices: BTreeMap<Currency, i64>,
 }
 
@@ -133,7 +160,8 @@ fn shown(product: &Product, prices: &[Price]) -> Shown {
         Source::Generator(pattern) => ("generator", Some(pattern.as_str().to_owned())),
     };
     let (sku, name) = (product.sku.clone(), product.name.clone());
-    Shown { id: product.id, sku, name, source, pattern, prices: prices.iter().copied().collect() }
+    let tax_category = product.tax_category;
+    Shown { id: product.id, sku, name, source, pattern, tax_category, prices: prices.iter().copied().collect() }
 }
 
 fn decimals(prices: &BTreeMap<Currency, i64>) -> String {

@@ -1,11 +1,13 @@
-//! `worker store …`: shops, and whether they may fulfill orders that were paid elsewhere.
+//! `worker store …`: shops, whether they may fulfill orders that were paid elsewhere, and what they say for tax.
 
-use clap::Subcommand;
-use storage::pg::stores::{self, Store};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use common::geo::{CountryCode, Subdivisions};
+use storage::pg::stores::{self, Store, TaxSettings};
 
 use super::Failure;
 use super::arguments::{self, OnOff};
 use super::context::Context;
+use super::output::or_dash;
 
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
@@ -20,39 +22,113 @@ pub enum StoreCommand {
         /// Let it fulfill orders that were paid elsewhere
         #[arg(long)]
         licensing: bool,
+        #[command(flatten)]
+        tax: TaxArguments,
     },
     /// List all stores
     List,
-    /// Change a store
+    /// Change a store; what is not named stays as it is
+    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(["licensing", "country", "prices"])))]
     Set {
         /// Which
         #[arg(long, value_parser = arguments::slug)]
         slug: String,
         /// Whether it may fulfill orders that were paid elsewhere
         #[arg(long)]
-        licensing: OnOff,
+        licensing: Option<OnOff>,
+        #[command(flatten)]
+        tax: TaxArguments,
     },
+}
+
+/// What a store says for tax.
+#[derive(Debug, Args)]
+pub struct TaxArguments {
+    /// Where the seller is: two letters of ISO 3166-1, or none. Without it businesses abroad are charged tax like anybody
+    #[arg(long, value_name = "CODE", value_parser = seller_country)]
+    country: Option<SellerCountry>,
+    /// Whether prices have the tax in them; usual is as it is usual in the customer's country
+    #[arg(long)]
+    prices: Option<Prices>,
+}
+
+/// A country that was named, perhaps to say that there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct SellerCountry(Option<CountryCode>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Prices {
+    IncludeTax,
+    ExcludeTax,
+    Usual,
+}
+
+fn seller_country(text: &str) -> Result<SellerCountry, String> {
+    if text == "none" {
+        return Ok(SellerCountry(None));
+    }
+    let country = CountryCode::parse(text).map_err(|error| error.to_string())?;
+    let countries = Subdivisions::load().map_err(|error| error.to_string())?;
+    countries.list(country).map_err(|error| error.to_string())?;
+    Ok(SellerCountry(Some(country)))
+}
+
+impl TaxArguments {
+    /// The settings with what was named.
+    fn over(&self, settings: TaxSettings) -> TaxSettings {
+        TaxSettings {
+            country: self.country.map_or(settings.country, |SellerCountry(country)| country),
+            prices_include_tax: match self.prices {
+                Some(Prices::IncludeTax) => Some(true),
+                Some(Prices::ExcludeTax) => Some(false),
+                Some(Prices::Usual) => None,
+                None => settings.prices_include_tax,
+            },
+        }
+    }
 }
 
 impl StoreCommand {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let output = context.output;
         match self {
-            Self::Create { slug, name, licensing } => {
-                let store = stores::create(&context.pg, &slug, &name, licensing).await;
+            Self::Create { slug, name, licensing, tax } => {
+                let store = stores::create_with(&context.pg, &slug, &name, licensing, tax.over(TaxSettings::default())).await;
                 let store = store.map_err(|error| Failure::of_creation(error, || format!("store {slug:?}")))?;
-                output.show(&store, || format!("made store {slug}, licensing {}", on_off(&store)))
+                output.show(&store, || format!("made store {}", described(&store)))
             }
             Self::List => {
                 let all = stores::list(&**context.client().await?).await?;
-                output.list(&all, ["SLUG", "NAME", "LICENSING"], |store| [store.slug.clone(), store.name.clone(), on_off(store).to_owned()])
+                output.list(&all, ["SLUG", "NAME", "LICENSING", "COUNTRY", "PRICES"], |store| {
+                    let country = or_dash(store.tax.country);
+                    [store.slug.clone(), store.name.clone(), on_off(store).to_owned(), country, prices(store).to_owned()]
+                })
             }
-            Self::Set { slug, licensing } => {
-                let store = Store { licensing: licensing == OnOff::On, ..context.store(&slug).await? };
-                stores::set_licensing(&context.pg, store.id, store.licensing).await?;
-                output.show(&store, || format!("store {slug}: licensing {}", on_off(&store)))
+            Self::Set { slug, licensing, tax } => {
+                let mut store = context.store(&slug).await?;
+                if let Some(licensing) = licensing {
+                    store.licensing = licensing == OnOff::On;
+                    stores::set_licensing(&context.pg, store.id, store.licensing).await?;
+                }
+                if tax.country.is_some() || tax.prices.is_some() {
+                    store.tax = tax.over(store.tax);
+                    stores::set_tax(&context.pg, store.id, store.tax).await?;
+                }
+                output.show(&store, || format!("store {}", described(&store)))
             }
         }
+    }
+}
+
+fn described(store: &Store) -> String {
+    format!("{}: licensing {}, country {}, prices {}", store.slug, on_off(store), or_dash(store.tax.country), prices(store))
+}
+
+fn prices(store: &Store) -> &'static str {
+    match store.tax.prices_include_tax {
+        Some(true) => "include tax",
+        Some(false) => "exclude tax",
+        None => "as usual",
     }
 }
 

@@ -7,18 +7,15 @@ use std::time::{Duration, Instant};
 
 use common::backoff;
 use common::fulfill::FulfillOutcome;
-use common::job::{FULFILL_ORDER, FulfillJob, JOB_PLACE, JOB_VERSION, NewOrder, Reply};
-use common::seal::Sealer;
+use common::job::{FULFILL_ORDER, FulfillJob, JOB_VERSION, NewOrder, Reply};
 use storage::crash_point::reach;
-use storage::pg::dead_letters;
 use storage::queue::Entry;
 use storage::queue::backend::Batch;
 use storage::queue::settle::Settler;
-use storage::replies::Replier;
-use storage::{Pg, StorageError};
 
 use crate::fulfillment::Fulfillment;
 use crate::metrics::WorkerMetrics;
+use crate::questions::Questions;
 
 /// The job's name: part of the queue's key, and a label.
 pub const NAME: &str = FULFILL_ORDER;
@@ -27,12 +24,8 @@ pub const NAME: &str = FULFILL_ORDER;
 pub struct FulfillOrder {
     /// Makes orders.
     pub fulfillment: Arc<Fulfillment>,
-    /// For dead letters.
-    pub pg: Pg,
-    /// Opens jobs.
-    pub jobs: Sealer,
-    /// Answers edges.
-    pub replier: Replier,
+    /// Opens jobs and answers edges.
+    pub questions: Questions,
     /// The most license keys in one transaction.
     pub batch_keys_max: usize,
     /// What is counted.
@@ -53,13 +46,10 @@ impl FulfillOrder {
         self.metrics.batch_jobs.observe(batch.len() as f64);
         let mut alive = Vec::with_capacity(batch.len());
         for entry in batch {
-            self.metrics.queue_wait_seconds.observe(entry.age_ms as f64 / 1_000.0);
-            if entry.redelivered {
-                self.metrics.redelivered_total.inc();
-            }
-            match self.read(&entry) {
-                Err(reason) => self.bury(entry, &reason, &settler).await,
-                Ok(job) if entry.age_ms > job.ttl_ms => self.settle(entry, "moot", &settler),
+            self.questions.taken(&entry);
+            match self.questions.read::<FulfillJob>(&entry) {
+                Err(reason) => self.questions.bury(entry, &reason, &settler).await,
+                Ok(job) if entry.age_ms > job.ttl_ms => self.questions.settle(entry, "moot", &settler),
                 Ok(job) => alive.push(Taken { entry, job }),
             }
         }
@@ -80,21 +70,15 @@ impl FulfillOrder {
         self.metrics.batch_seconds.observe(started.elapsed().as_secs_f64());
     }
 
-    fn read(&self, entry: &Entry) -> Result<FulfillJob, String> {
-        let json = self.jobs.open(JOB_PLACE, &entry.payload).map_err(|error| error.to_string())?;
-        let job: FulfillJob = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
-        if job.v > JOB_VERSION { Err(format!("version {} is newer than this worker", job.v)) } else { Ok(job) }
-    }
-
     async fn work(self: Arc<Self>, taken: Vec<Taken>, settler: &Settler) {
         // What comes a second time may be what ended the first worker. Written down, its starts are counted where no crash forgets them.
         if taken.iter().any(|taken| taken.entry.redelivered) {
             for Taken { entry, job } in taken {
                 match self.fulfillment.write_down(&job.order).await {
-                    Ok(()) => self.settle(entry, "written_down", settler),
+                    Ok(()) => self.questions.settle(entry, "written_down", settler),
                     Err(error) => {
                         tracing::warn!(%error, request_id = job.request_id, "could not write a redelivered job down; its asker must ask again");
-                        self.settle(entry, "unavailable", settler);
+                        self.questions.settle(entry, "unavailable", settler);
                     }
                 }
             }
@@ -117,8 +101,8 @@ impl FulfillOrder {
             Err(Failed::Broken(reason)) => {
                 for Taken { entry, job } in taken {
                     tracing::error!(reason, request_id = job.request_id, "a job failed");
-                    self.reply(vec![reply(job, FulfillOutcome::Unknown)]).await;
-                    self.bury(entry, &reason, settler).await;
+                    self.questions.reply(vec![reply(job, FulfillOutcome::Unknown)]).await;
+                    self.questions.bury(entry, &reason, settler).await;
                 }
             }
         }
@@ -152,10 +136,10 @@ impl FulfillOrder {
             replies.push(reply(job, outcome));
         }
         reach("job.decided").await;
-        self.reply(replies).await;
+        self.questions.reply(replies).await;
         reach("job.replied").await;
         for (entry, label) in done {
-            self.settle(entry, label, settler);
+            self.questions.settle(entry, label, settler);
         }
     }
 
@@ -173,37 +157,6 @@ impl FulfillOrder {
             FulfillOutcome::UnknownProduct { .. } => "unknown_product",
             FulfillOutcome::Unknown => "unavailable",
         }
-    }
-
-    async fn reply(&self, replies: Vec<(String, Reply)>) {
-        let count = replies.len();
-        if let Err(error) = self.replier.send(replies).await {
-            tracing::debug!(%error, replies = count, "replies did not get through; the edges will look for themselves");
-        }
-    }
-
-    /// Keeps an entry that cannot be worked on as a dead letter. Tries until it is kept: it is the only trace there is.
-    async fn bury(&self, entry: Entry, reason: &str, settler: &Settler) {
-        tracing::error!(reason, entry = entry.id, "a job became a dead letter");
-        reach("bury.begun").await;
-        let id = dead_letters::id_of_entry(NAME, &entry.id, &entry.payload);
-        for attempt in 1.. {
-            let buried = async {
-                let client = self.pg.client().await?;
-                dead_letters::insert(&**client, id, NAME, reason, &entry.payload).await
-            };
-            let Err(error): Result<(), StorageError> = buried.await else { break };
-            tracing::debug!(%error, "keeping a dead letter");
-            tokio::time::sleep(backoff::exponential(Duration::from_millis(100), Duration::from_secs(5), attempt, rand::random())).await;
-        }
-        reach("bury.kept").await;
-        self.metrics.dead_letters_total.with_label_values(&[NAME]).inc();
-        self.settle(entry, "dead_letter", settler);
-    }
-
-    fn settle(&self, entry: Entry, outcome: &str, settler: &Settler) {
-        self.metrics.jobs_total.with_label_values(&[NAME, outcome]).inc();
-        settler.settle(entry.id);
     }
 }
 

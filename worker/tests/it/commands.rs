@@ -8,6 +8,7 @@ mod installation;
 mod keys;
 mod restore;
 mod rewrap;
+mod tax;
 mod webhooks;
 
 use std::io::Write as _;

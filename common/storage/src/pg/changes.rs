@@ -1,4 +1,4 @@
-//! The change feed: one row says that a store, a store's catalogue or an API key is not what it was. Edges follow it from memory's last
+//! The change feed: one row says that a store, a store's catalogue, an API key or the tax rates are not what they were. Edges follow it from memory's last
 //! known id on; `NOTIFY` wakes them, a poll each second makes sure.
 
 use std::time::SystemTime;
@@ -19,6 +19,8 @@ pub enum ChangeKind {
     Catalogue,
     /// An API key.
     ApiKey,
+    /// What operators have laid over the tax rates; the subject is the batch.
+    Tax,
 }
 
 impl ChangeKind {
@@ -27,11 +29,12 @@ impl ChangeKind {
             ChangeKind::Store => "store",
             ChangeKind::Catalogue => "catalogue",
             ChangeKind::ApiKey => "api_key",
+            ChangeKind::Tax => "tax",
         }
     }
 
     fn parse(text: &str) -> Result<Self, StorageError> {
-        [ChangeKind::Store, ChangeKind::Catalogue, ChangeKind::ApiKey]
+        [ChangeKind::Store, ChangeKind::Catalogue, ChangeKind::ApiKey, ChangeKind::Tax]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| StorageError::Corrupt(format!("change of kind {text:?}")))
@@ -97,6 +100,13 @@ pub async fn after(client: &impl GenericClient, position: Position, limit: i64) 
         return Ok(Some(changes));
     }
     Ok((place.is_none() && position.id == 0).then_some(changes))
+}
+
+/// The newest change of tax rates, as far as it is kept: for whoever follows these alone. They have an index of their own.
+pub async fn newest_of_tax(client: &impl GenericClient) -> Result<Option<Position>, StorageError> {
+    let sql = "select id, created_at from changes where kind = 'tax' order by id desc limit 1";
+    let newest = client.query_opt(sql, &[]).await?;
+    Ok(newest.map(|row| Position { id: row.get(0), recorded_at: Some(row.get(1)) }))
 }
 
 /// When a change was recorded, by the database's clock, as long as it is kept.

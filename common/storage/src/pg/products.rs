@@ -3,6 +3,7 @@
 use common::cart::Sku;
 use common::license::Pattern;
 use common::money::Currency;
+use common::tax::Category;
 use tokio_postgres::{GenericClient, Row};
 
 use super::changes::{self, ChangeKind};
@@ -30,6 +31,8 @@ pub struct Product {
     pub name: String,
     /// Where its license keys come from.
     pub source: Source,
+    /// What it is for tax.
+    pub tax_category: Category,
 }
 
 /// What one piece costs, minor units.
@@ -42,11 +45,26 @@ fn read(row: &Row) -> Result<Product, StorageError> {
         Some(pattern) => Source::Generator(Pattern::parse(pattern).map_err(|error| corrupt(&error))?),
     };
     let sku = Sku::parse(row.get(2)).map_err(|error| corrupt(&error))?;
-    Ok(Product { id: row.get(0), store_id: row.get(1), sku, name: row.get(3), source })
+    let category: &str = row.get(5);
+    let tax_category = Category::parse(category).ok_or_else(|| corrupt(&format!("{category:?} is no tax category")))?;
+    Ok(Product { id: row.get(0), store_id: row.get(1), sku, name: row.get(3), source, tax_category })
 }
 
 /// Makes a product with its prices. A SKU that the store already has is a unique violation.
 pub async fn create(pg: &Pg, store_id: i64, sku: &Sku, name: &str, source: &Source, prices: &[Price]) -> Result<Product, StorageError> {
+    create_in(pg, store_id, sku, name, source, prices, Category::Standard).await
+}
+
+/// [`create`] in a tax category.
+pub async fn create_in(
+    pg: &Pg,
+    store_id: i64,
+    sku: &Sku,
+    name: &str,
+    source: &Source,
+    prices: &[Price],
+    tax_category: Category,
+) -> Result<Product, StorageError> {
     let (kind, pattern) = match source {
         Source::Pool => ("pool", None),
         Source::Generator(pattern) => ("generator", Some(pattern.as_str())),
@@ -55,9 +73,9 @@ pub async fn create(pg: &Pg, store_id: i64, sku: &Sku, name: &str, source: &Sour
     let tx = client.transaction().await?;
     let row = tx
         .query_one(
-            "insert into products (store_id, sku, name, source, pattern) values ($1, $2, $3, $4, $5)
-             returning id, store_id, sku, name, pattern",
-            &[&store_id, &sku.as_str(), &name, &kind, &pattern],
+            "insert into products (store_id, sku, name, source, pattern, tax_category) values ($1, $2, $3, $4, $5, $6)
+             returning id, store_id, sku, name, pattern, tax_category",
+            &[&store_id, &sku.as_str(), &name, &kind, &pattern, &tax_category.as_str()],
         )
         .await?;
     let product = read(&row)?;
@@ -72,6 +90,16 @@ pub async fn set_prices(pg: &Pg, product: &Product, prices: &[Price]) -> Result<
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
     upsert_prices(&*tx, product.id, prices).await?;
+    changes::record(&*tx, ChangeKind::Catalogue, product.store_id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Says what a product is for tax.
+pub async fn set_tax_category(pg: &Pg, product: &Product, tax_category: Category) -> Result<(), StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    tx.execute("update products set tax_category = $2 where id = $1", &[&product.id, &tax_category.as_str()]).await?;
     changes::record(&*tx, ChangeKind::Catalogue, product.store_id).await?;
     tx.commit().await?;
     Ok(())
@@ -95,7 +123,7 @@ pub async fn find(client: &impl GenericClient, wanted: &[(i64, &str)]) -> Result
     let skus: Vec<&str> = wanted.iter().map(|&(_, sku)| sku).collect();
     let rows = client
         .query(
-            "select p.id, p.store_id, p.sku, p.name, p.pattern
+            "select p.id, p.store_id, p.sku, p.name, p.pattern, p.tax_category
              from unnest($1::bigint[], $2::text[]) as wanted (store_id, sku) join products p using (store_id, sku)",
             &[&stores, &skus],
         )
@@ -110,7 +138,7 @@ pub type Priced = (Product, Vec<Price>);
 pub async fn of_store(client: &impl GenericClient, store_id: i64) -> Result<Vec<Priced>, StorageError> {
     let rows = client
         .query(
-            "select p.id, p.store_id, p.sku, p.name, p.pattern, c.currency, c.amount_minor
+            "select p.id, p.store_id, p.sku, p.name, p.pattern, p.tax_category, c.currency, c.amount_minor
              from products p left join prices c on c.product_id = p.id where p.store_id = $1 order by p.sku, c.currency",
             &[&store_id],
         )
@@ -122,7 +150,7 @@ pub async fn of_store(client: &impl GenericClient, store_id: i64) -> Result<Vec<
 pub async fn all(client: &impl GenericClient) -> Result<Vec<Priced>, StorageError> {
     let rows = client
         .query(
-            "select p.id, p.store_id, p.sku, p.name, p.pattern, c.currency, c.amount_minor
+            "select p.id, p.store_id, p.sku, p.name, p.pattern, p.tax_category, c.currency, c.amount_minor
              from products p left join prices c on c.product_id = p.id order by p.id, c.currency",
             &[],
         )
@@ -136,10 +164,10 @@ fn group(rows: &[Row]) -> Result<Vec<Priced>, StorageError> {
         if products.last().is_none_or(|(product, _)| product.id != row.get::<_, i64>(0)) {
             products.push((read(row)?, Vec::new()));
         }
-        if let (Some((product, prices)), Some(currency)) = (products.last_mut(), row.get::<_, Option<&str>>(5)) {
+        if let (Some((product, prices)), Some(currency)) = (products.last_mut(), row.get::<_, Option<&str>>(6)) {
             let currency =
                 Currency::parse(currency).map_err(|error| StorageError::Corrupt(format!("price of product {}: {error}", product.id)))?;
-            prices.push((currency, row.get(6)));
+            prices.push((currency, row.get(7)));
         }
     }
     Ok(products)

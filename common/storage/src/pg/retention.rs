@@ -27,7 +27,7 @@ pub struct Kind {
 }
 
 /// All that grows old.
-pub const KINDS: [Kind; 7] = [
+pub const KINDS: [Kind; 8] = [
     Kind {
         name: "changes",
         age: |retention| retention.changes,
@@ -77,6 +77,13 @@ pub const KINDS: [Kind; 7] = [
         sql: "delete from stripe_events where ctid = any(array(
                   select ctid from stripe_events where status in ('applied', 'refused') and settled_at < now() - make_interval(secs => $1)
                   order by settled_at limit $2 for update skip locked))",
+    },
+    Kind {
+        name: "carts",
+        age: |retention| retention.carts,
+        sql: "delete from carts where ctid = any(array(
+                  select ctid from carts where created_at < now() - make_interval(secs => $1)
+                  order by created_at limit $2 for update skip locked))",
     },
     Kind {
         name: "api_key_usage",

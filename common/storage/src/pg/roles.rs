@@ -58,15 +58,21 @@ impl Rights {
 const NEW_ORDER: &str = "id, store_id, live, external_reference, idempotency_key, fingerprint, currency, total_minor, customer_email, \
                          status, sealed_request, next_attempt_at";
 
+const NEW_CART: &str = "id, store_id, live, session_id, browser, market, currency, locale, metadata, skus, quantities, email";
+
+const CART_CHANGES: &str = "browser, skus, quantities, email, country, subdivision, vat_id, order_id, updated_at";
+
 const ENDPOINT_CHANGES: &str = "url, events, enabled, disabled_reason, failures, failing_since, replay, sealed_secret, \
                                 sealed_previous_secret, previous_secret_until, updated_at";
 
+const TAX_RATE: &str = "batch, line, country, subdivision, tax_type, category, rate_ppm, valid_from, valid_to, stacking, source, as_of";
+
 /// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
 /// that are reached by their `ctid` ask for the right to read the whole table.
-pub const RIGHTS: [Rights; 22] = [
+pub const RIGHTS: [Rights; 25] = [
     Rights {
         table: "stores",
-        edge: &[("select", "id, slug, name, licensing")],
+        edge: &[("select", "id, slug, name, licensing, country, prices_include_tax")],
         worker: &[("select", "id, revoke_when_refunded, suspend_while_disputed")],
     },
     Rights {
@@ -92,10 +98,12 @@ pub const RIGHTS: [Rights; 22] = [
     },
     Rights {
         table: "products",
-        edge: &[("select", "id, store_id, sku, name, pattern")],
-        worker: &[("select", "id, store_id, sku, name, pattern")],
+        edge: &[("select", "id, store_id, sku, name, pattern, tax_category")],
+        worker: &[("select", "id, store_id, sku, name, pattern, tax_category")],
     },
     Rights { table: "prices", edge: &[("select", "product_id, currency, amount_minor")], worker: &[] },
+    // What operators have imported; both compute with it.
+    Rights { table: "tax_rates", edge: &[("select", TAX_RATE)], worker: &[("select", TAX_RATE)] },
     Rights { table: "license_keys", edge: &[], worker: &[("select", ""), ("insert", ""), ("update", "id"), ("delete", "")] },
     Rights { table: "held_license_keys", edge: &[], worker: &[] },
     Rights { table: "license_digests", edge: &[], worker: &[("select", "digest"), ("insert", "")] },
@@ -182,6 +190,13 @@ pub const RIGHTS: [Rights; 22] = [
         edge: &[("select", "")],
         worker: &[("select", ""), ("insert", "delivery_id, attempt, started_at, duration_ms, status, error, answer"), ("delete", "")],
     },
+    // What customers put together. Workers only let go of what is old.
+    Rights {
+        table: "carts",
+        edge: &[("select", ""), ("insert", NEW_CART), ("update", CART_CHANGES)],
+        worker: &[("select", ""), ("update", "id"), ("delete", "")],
+    },
+    Rights { table: "listings", edge: &[("select", "product_id, created_at")], worker: &[] },
     Rights { table: "changes", edge: &[("select", "id, kind, subject_id, created_at")], worker: &[("select", ""), ("delete", "")] },
     Rights {
         table: "edges",

@@ -1,5 +1,6 @@
 //! Stores.
 
+use common::geo::CountryCode;
 use tokio_postgres::{GenericClient, Row};
 
 use super::changes::{self, ChangeKind};
@@ -16,23 +17,48 @@ pub struct Store {
     pub name: String,
     /// Whether it may fulfill orders that were paid elsewhere.
     pub licensing: bool,
+    /// What it has said for tax.
+    #[serde(flatten)]
+    pub tax: TaxSettings,
 }
 
-fn read(row: &Row) -> Store {
-    Store { id: row.get(0), slug: row.get(1), name: row.get(2), licensing: row.get(3) }
+/// What a store says of itself for tax.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TaxSettings {
+    /// Where it is. Without it no tax is reversed.
+    pub country: Option<CountryCode>,
+    /// Whether its prices have the tax in them; `None` is as usual in the customer's country.
+    pub prices_include_tax: Option<bool>,
+}
+
+const COLUMNS: &str = "id, slug, name, licensing, country, prices_include_tax";
+
+fn read(row: &Row) -> Result<Store, StorageError> {
+    let id = row.get(0);
+    let country = row.get::<_, Option<&str>>(4).map(CountryCode::parse).transpose();
+    let country = country.map_err(|error| StorageError::Corrupt(format!("store {id}: {error}")))?;
+    let tax = TaxSettings { country, prices_include_tax: row.get(5) };
+    Ok(Store { id, slug: row.get(1), name: row.get(2), licensing: row.get(3), tax })
 }
 
 /// Makes a store. A slug that is taken is a unique violation.
 pub async fn create(pg: &Pg, slug: &str, name: &str, licensing: bool) -> Result<Store, StorageError> {
+    create_with(pg, slug, name, licensing, TaxSettings::default()).await
+}
+
+/// [`create`] with settings for tax.
+pub async fn create_with(pg: &Pg, slug: &str, name: &str, licensing: bool, tax: TaxSettings) -> Result<Store, StorageError> {
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
     let row = tx
         .query_one(
-            "insert into stores (slug, name, licensing) values ($1, $2, $3) returning id, slug, name, licensing",
-            &[&slug, &name, &licensing],
+            &format!(
+                "insert into stores (slug, name, licensing, country, prices_include_tax) values ($1, $2, $3, $4, $5) returning {COLUMNS}"
+            ),
+            &[&slug, &name, &licensing, &tax.country.as_ref().map(CountryCode::as_str), &tax.prices_include_tax],
         )
         .await?;
-    let store = read(&row);
+    let store = read(&row)?;
     changes::record(&*tx, ChangeKind::Store, store.id).await?;
     tx.commit().await?;
     Ok(store)
@@ -48,17 +74,28 @@ pub async fn set_licensing(pg: &Pg, id: i64, licensing: bool) -> Result<(), Stor
     Ok(())
 }
 
+/// Changes what a store says for tax.
+pub async fn set_tax(pg: &Pg, id: i64, tax: TaxSettings) -> Result<(), StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    let sql = "update stores set country = $2, prices_include_tax = $3 where id = $1";
+    tx.execute(sql, &[&id, &tax.country.as_ref().map(CountryCode::as_str), &tax.prices_include_tax]).await?;
+    changes::record(&*tx, ChangeKind::Store, id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// All stores by slug.
 pub async fn list(client: &impl GenericClient) -> Result<Vec<Store>, StorageError> {
-    Ok(client.query("select id, slug, name, licensing from stores order by slug", &[]).await?.iter().map(read).collect())
+    client.query(&format!("select {COLUMNS} from stores order by slug"), &[]).await?.iter().map(read).collect()
 }
 
 /// The store with this slug.
 pub async fn find(client: &impl GenericClient, slug: &str) -> Result<Option<Store>, StorageError> {
-    Ok(client.query_opt("select id, slug, name, licensing from stores where slug = $1", &[&slug]).await?.as_ref().map(read))
+    client.query_opt(&format!("select {COLUMNS} from stores where slug = $1"), &[&slug]).await?.as_ref().map(read).transpose()
 }
 
 /// The store with this id.
 pub async fn get(client: &impl GenericClient, id: i64) -> Result<Option<Store>, StorageError> {
-    Ok(client.query_opt("select id, slug, name, licensing from stores where id = $1", &[&id]).await?.as_ref().map(read))
+    client.query_opt(&format!("select {COLUMNS} from stores where id = $1"), &[&id]).await?.as_ref().map(read).transpose()
 }

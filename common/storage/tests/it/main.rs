@@ -2,6 +2,7 @@
 //! so that it links once.
 
 mod audit;
+mod carts;
 mod changes;
 mod errors;
 mod license_keys;

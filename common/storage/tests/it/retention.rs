@@ -79,6 +79,8 @@ async fn a_row_on_either_side(pg: &Pg) {
                  values (gen_random_uuid(), gen_random_uuid(), '', 1, {5});
                  insert into stripe_events (id, live, kind, status, settled_at) values ('applied {past}', true, '', 'applied', {6});
                  insert into stripe_events (id, live, kind, status, received_at) values ('parked {past}', true, '', 'parked', {6});
+                 insert into carts (id, store_id, live, browser, currency, skus, quantities, created_at)
+                 values ('cart {past}', 1, true, '', 'GBP', '{{A}}', '{{1}}', {7});
                  insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status)
                  select id, 1, created_at, 1, 200 from webhook_deliveries on conflict do nothing;",
                 at("changes"),
@@ -88,6 +90,7 @@ async fn a_row_on_either_side(pg: &Pg) {
                 at("idempotency_keys"),
                 at("webhook_deliveries"),
                 at("stripe_events"),
+                at("carts"),
             ),
         )
         .await;
@@ -108,6 +111,7 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         (90, "dead_letters"),
         (30, "webhook_deliveries"),
         (30, "stripe_events"),
+        (30, "carts"),
         (90, "api_key_usage"),
     ];
     assert_eq!(ages, expected);
@@ -124,6 +128,7 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         ("api_keys", 1),
         ("webhook_deliveries", 3),
         ("webhook_attempts", 3),
+        ("carts", 1),
     ] {
         assert_eq!(number(&pg, &format!("select count(*) from {table}")).await, left, "{table}");
     }

@@ -123,7 +123,20 @@ impl Apt {
 /// The packages of a simulated installation that hold something that one of our programs loads or reads. The C library stays the system's, because a
 /// program's loader and its C library must be one pair; LLVM serves only the JIT, which is off.
 fn needed(simulation: &str) -> Vec<String> {
-    const PROGRAMS: [&str; 9] = ["postgresql", "redis", "valkey", "python3", "curl", "slowhttptest", "nginx", "haproxy", "php"];
+    const PROGRAMS: [&str; 12] = [
+        "postgresql",
+        "redis",
+        "valkey",
+        "python3",
+        "curl",
+        "slowhttptest",
+        "nginx",
+        "haproxy",
+        "php",
+        "chromium",
+        "fontconfig-config",
+        "fonts-dejavu-core",
+    ];
     const UNNEEDED: [&str; 6] = ["libc6", "libc-bin", "libc-l10n", "libllvm", "libz3", "libperl"];
     let names = simulation.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
     let kept = names.filter(|name| {

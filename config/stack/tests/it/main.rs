@@ -1,6 +1,7 @@
 //! One binary for all of this crate's tests: its command line, and the system as a whole, edges and workers together over real Postgres,
 //! real Redis and real sockets.
 
+mod browser;
 mod canaries;
 mod command_line;
 mod crash_points;
@@ -19,6 +20,7 @@ mod roles;
 mod secrecy;
 mod snippets;
 mod system;
+mod tax;
 mod usage;
 mod walls;
 mod webhooks;

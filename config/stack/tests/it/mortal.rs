@@ -69,7 +69,7 @@ impl MortalEdge {
         let running = life.run(starting).await.expect("an edge");
         eventually("the edge to be connected", SOON, async || {
             let fulfillment = &running.edge.fulfillment;
-            let connected = fulfillment.pg.is_up() && fulfillment.queue.is_connected() && fulfillment.inbox.is_connected();
+            let connected = fulfillment.pg.is_up() && fulfillment.asking.is_connected();
             (connected && seen.is_ready()).then_some(())
         })
         .await;

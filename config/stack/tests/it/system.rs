@@ -156,7 +156,7 @@ impl System {
         let edge = self.edge_at_once().await;
         eventually("the edge to be connected", SOON, async || {
             let fulfillment = &edge.running.edge.fulfillment;
-            let connected = fulfillment.pg.is_up() && fulfillment.queue.is_connected() && fulfillment.inbox.is_connected();
+            let connected = fulfillment.pg.is_up() && fulfillment.asking.is_connected();
             (connected && edge.health.is_ready()).then_some(())
         })
         .await;
@@ -187,7 +187,7 @@ impl System {
         let metrics = Metrics::new("worker", &[]).expect("metrics");
         let health = Health::new(&metrics);
         let running = worker::runner::start(&settings, &metrics, &health).expect("a worker");
-        Worker { running, health, drain_timeout: settings.worker.drain_timeout }
+        Worker { running, health, metrics, drain_timeout: settings.worker.drain_timeout }
     }
 
     /// A store, and a live key for it that no limit stops.
@@ -243,6 +243,11 @@ impl Edge {
         self.admin.local_addr()
     }
 
+    /// What asks workers for taxes.
+    pub fn tax_quotes(&self) -> &edge::tax_quotes::TaxQuotes {
+        &self.running.edge.tax_quotes
+    }
+
     /// What it counts; to be looked at when it has gone.
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
@@ -250,8 +255,7 @@ impl Edge {
 
     /// A line's number on the metrics page; 0 while the line is not there.
     pub fn metric(&self, line: &str) -> f64 {
-        let page = self.metrics.encode().expect("a page");
-        page.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok()).unwrap_or(0.0)
+        metric(&self.metrics, line)
     }
 
     /// Stops it as its program does at SIGTERM, to the last task.
@@ -262,14 +266,25 @@ impl Edge {
     }
 }
 
+fn metric(metrics: &Metrics, line: &str) -> f64 {
+    let page = metrics.encode().expect("a page");
+    page.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok()).unwrap_or(0.0)
+}
+
 /// A running worker.
 pub struct Worker {
     running: worker::runner::Running,
     health: Health,
+    metrics: Metrics,
     drain_timeout: Duration,
 }
 
 impl Worker {
+    /// A line's number on the metrics page; 0 while the line is not there.
+    pub fn metric(&self, line: &str) -> f64 {
+        metric(&self.metrics, line)
+    }
+
     /// Whether it says that it is ready.
     pub fn is_ready(&self) -> bool {
         self.health.is_ready()

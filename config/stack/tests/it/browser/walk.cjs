@@ -1,0 +1,170 @@
+// Walks the hosted pages in headless Chromium. Arguments: the edge's address, a checkout path, a folder for screenshots.
+"use strict";
+const fs = require("fs");
+const path = require("path");
+const { chromium } = require("playwright-core");
+const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const [base, checkout, shots] = process.argv.slice(2);
+
+function must(holds, what) {
+  if (!holds) throw new Error(what);
+}
+
+// What every page must be: accessible, without sideways scrolling, with nothing refused by its own policy.
+async function examine(page, name) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  must(serious.length === 0, `${name}: ${JSON.stringify(serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]))}`);
+  const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  must(sideways <= 0, `${name}: scrolls ${sideways} px sideways`);
+  must(!/token=/.test(page.url()) || /gone$/.test(name), `${name}: a token in ${page.url()}`);
+  await page.screenshot({ path: path.join(shots, `${name}.png`), fullPage: true });
+}
+
+// Tab by tab to what has this accessible name, as somebody without a mouse would.
+async function tabTo(page, selector) {
+  for (let n = 0; n < 80; n++) {
+    await page.keyboard.press("Tab");
+    if (await page.evaluate((wanted) => document.activeElement.matches(wanted), selector)) {
+      const ring = await page.evaluate(() => {
+        const style = getComputedStyle(document.activeElement);
+        return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+      });
+      must(ring, `no focus ring on ${selector}`);
+      return;
+    }
+  }
+  throw new Error(`${selector} cannot be reached with Tab on ${page.url()}`);
+}
+
+async function open(browser, options) {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(15000);
+  const page = await context.newPage();
+  const problems = [];
+  page.on("console", (message) => {
+    if (message.type() === "error" && !/status of 4\d\d|status of 503/.test(message.text())) problems.push(message.text());
+  });
+  page.on("pageerror", (error) => problems.push(String(error)));
+  return { context, page, problems };
+}
+
+async function press(page, selector) {
+  await tabTo(page, selector);
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+}
+
+// Link, cart, details, tax: by keyboard alone.
+async function walk(browser, device, options) {
+  const { context, page, problems } = await open(browser, options);
+  await page.goto(base + "/s/demo/cart/?items=WIN-11-PRO:1,OFFICE-2024:2&currency=GBP");
+  await examine(page, `${device}-cart`);
+  await tabTo(page, "input[name='quantity.OFFICE-2024']");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("4");
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  must((await page.inputValue("input[name='quantity.OFFICE-2024']")) === "4", "the quantity is 4");
+  await press(page, "button[name='remove'][value='WIN-11-PRO']");
+  must(!(await page.content()).includes("WIN-11-PRO"), "the line is gone");
+  await press(page, ".button.wide");
+
+  // Wrong first: each message belongs to its field.
+  await tabTo(page, "#email");
+  await page.keyboard.type("nobody");
+  await press(page, "button.wide");
+  await examine(page, `${device}-details-wrong`);
+  for (const field of ["email", "country"]) {
+    const ids = await page.getAttribute(`#${field}`, "aria-describedby");
+    must(ids.split(" ").includes(`${field}-wrong`), `${field} names what is wrong`);
+  }
+  await page.focus("#email");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("customer@example.com");
+  await tabTo(page, "#country");
+  await page.keyboard.type("United States");
+  await page.waitForSelector("#subdivision option[value='CA']", { state: "attached" });
+  must(await page.isVisible("#subdivision"), "the states are shown");
+  await tabTo(page, "#subdivision");
+  await page.keyboard.type("California");
+  await examine(page, `${device}-details`);
+  await press(page, "button.wide");
+  must(/\/pay\/$/.test(page.url()), page.url());
+  await examine(page, `${device}-pay`);
+  must(problems.length === 0, `${device}: ${problems.join("; ")}`);
+  await context.close();
+}
+
+// A shop's session, an expired link, and the marketplace.
+async function others(browser, device, options) {
+  const { context, page, problems } = await open(browser, options);
+  await page.goto(base + checkout);
+  await examine(page, `${device}-session`);
+  await page.goto(base + "/s/demo/cart/?token=cs1.broken");
+  await examine(page, `${device}-gone`);
+  await page.goto(base + "/s/demo/cart/?add=NONE&currency=GBP");
+  await examine(page, `${device}-bad-link`);
+  await page.goto(base + "/market/");
+  await examine(page, `${device}-market`);
+  await tabTo(page, "#search");
+  await page.keyboard.type("game");
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  must((await page.locator(".shelf li").count()) === 1, "one game");
+  await press(page, ".shelf button");
+  await page.goto(base + "/market/?q=office");
+  await press(page, ".shelf button");
+  must((await page.locator("section.part").count()) === 2, "two shops");
+  await examine(page, `${device}-market-cart`);
+  must(problems.length === 0, `${device}: ${problems.join("; ")}`);
+  await context.close();
+}
+
+// Without scripts: the country first, then its state.
+async function withoutScripts(browser) {
+  const { context, page } = await open(browser, { javaScriptEnabled: false, locale: "de-DE" });
+  await page.goto(base + "/s/demo/cart/?add=OFFICE-2024&currency=USD");
+  await page.click(".button.wide");
+  await page.fill("#email", "kunde@example.com");
+  await page.selectOption("#country", "US");
+  await page.click("button.wide");
+  await page.selectOption("#subdivision", "CA");
+  await page.click("button.wide");
+  must(/\/pay\/$/.test(page.url()), page.url());
+  await context.close();
+}
+
+// Two tabs with two carts, a double click, and a page from the browser's memory.
+async function tabs(browser) {
+  const { context, page } = await open(browser, {});
+  await page.goto(base + "/s/demo/cart/?add=OFFICE-2024&currency=GBP");
+  const second = await context.newPage();
+  await second.goto(base + "/s/demo/cart/?add=WIN-11-PRO&currency=USD");
+  must(page.url() !== second.url(), "two carts");
+  await page.reload();
+  must((await page.content()).includes("OFFICE-2024") && (await second.content()).includes("WIN-11-PRO"), "each its own");
+  await context.close();
+}
+
+(async () => {
+  const env = { ...process.env, LD_LIBRARY_PATH: process.env.CHROMIUM_LIBRARIES };
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, env, args: ["--no-sandbox", "--disable-gpu"] });
+  try {
+    const desk = { viewport: { width: 1280, height: 800 }, locale: "en-GB" };
+    const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, locale: "en-GB", colorScheme: "dark" };
+    const french = { viewport: { width: 390, height: 844 }, locale: "fr-FR" };
+    for (const [device, options] of [["desk", desk], ["phone", phone]]) {
+      await walk(browser, device, options);
+      await others(browser, device, options);
+    }
+    await others(browser, "french", french);
+    await withoutScripts(browser);
+    await tabs(browser);
+    console.log("walked");
+  } finally {
+    await browser.close();
+  }
+})().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

@@ -1,0 +1,62 @@
+// Comfort for hosted pages. Everything but card payments works without it.
+"use strict";
+
+// A form that is on its way is not sent twice; the server would make one order of both anyhow.
+for (const form of document.querySelectorAll("form[data-once]")) {
+  form.addEventListener("submit", () => {
+    for (const button of form.querySelectorAll("button")) setTimeout(() => { button.disabled = true; }, 0);
+  });
+}
+// Whoever comes back by the browser's button finds them working.
+window.addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  for (const button of document.querySelectorAll("form[data-once] button")) button.disabled = false;
+});
+
+// Names of countries in the page's language, sorted as that language does.
+const country = document.querySelector("select[name=country]");
+if (country && document.documentElement.lang !== "en" && window.Intl && Intl.DisplayNames) {
+  const names = new Intl.DisplayNames([document.documentElement.lang], { type: "region", fallback: "none" });
+  const chosen = country.value;
+  const options = [...country.options].slice(1);
+  for (const option of options) option.textContent = names.of(option.value) || option.textContent;
+  options.sort((a, b) => a.textContent.localeCompare(b.textContent, document.documentElement.lang));
+  country.append(...options);
+  country.value = chosen;
+}
+
+// The subdivisions of a country, as soon as it is chosen.
+const subdivision = document.querySelector("select[name=subdivision]");
+if (country && subdivision) {
+  const field = subdivision.closest(".field");
+  const reload = async () => {
+    const wanted = country.value;
+    const first = subdivision.options[0];
+    subdivision.replaceChildren(first);
+    field.hidden = true;
+    if (!country.dataset.bySubdivision.split(" ").includes(wanted)) return;
+    try {
+      const answer = await fetch("/api/v1/geo/subdivisions/?country=" + encodeURIComponent(wanted));
+      // The form asks for them again on the server's side.
+      if (!answer.ok || country.value !== wanted) return;
+      for (const { code, name } of (await answer.json()).subdivisions) subdivision.append(new Option(name, code));
+      field.hidden = subdivision.options.length < 2;
+    } catch {
+      // Without a network the next page will say so.
+    }
+  };
+  country.addEventListener("change", reload);
+}
+
+// License keys into the clipboard.
+if (navigator.clipboard) {
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      const before = button.textContent;
+      button.textContent = button.dataset.copied;
+      setTimeout(() => { button.textContent = before; }, 2000);
+    });
+  }
+}
