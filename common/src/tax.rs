@@ -112,6 +112,11 @@ impl TaxTable {
         Ok(owed_in(self.in_force(country, date)?.filter(|rate| rate.category == category), code))
     }
 
+    /// Whether what is owed in a country depends on the state or province there, on that day.
+    pub fn depends_on_subdivision(&self, country: CountryCode, date: Date) -> Result<bool, UnknownCountry> {
+        Ok(self.in_force(country, date)?.any(|rate| rate.subdivision.is_some()))
+    }
+
     /// Every rate of every day, by country, as the layers leave it.
     pub fn all(&self) -> impl Iterator<Item = &TaxRate> {
         self.rates.values().flatten()

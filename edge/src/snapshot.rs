@@ -12,6 +12,7 @@ use common::clock::Now;
 use common::limits::{Bucket, Quota};
 use common::mode::Mode;
 use common::money::Currency;
+use common::tax::Category;
 use dashmap::DashMap;
 use dashmap::mapref::one::Ref;
 use storage::pg::api_keys::ApiKeyRow;
@@ -155,6 +156,15 @@ pub struct Store {
     pub tax: stores::TaxSettings,
     /// What it sells.
     pub catalogue: Catalogue,
+    /// What its products are for tax, where that is not [`Category::Standard`].
+    tax_categories: Arc<HashMap<Sku, Category>>,
+}
+
+impl Store {
+    /// What a product is for tax.
+    pub fn tax_category(&self, sku: &Sku) -> Category {
+        self.tax_categories.get(sku).copied().unwrap_or(Category::Standard)
+    }
 }
 
 /// Prices by SKU.
@@ -268,19 +278,23 @@ impl Snapshot {
 
     /// Puts a store in, with what is already known of its catalogue.
     pub(crate) fn put_store(&self, row: &stores::Store) {
-        let catalogue = self.store(&row.slug).map(|store| store.catalogue.clone()).unwrap_or_default();
+        let known = self.store(&row.slug);
+        let (catalogue, tax_categories) = known.map(|store| (store.catalogue.clone(), store.tax_categories.clone())).unwrap_or_default();
         self.slugs.insert(row.id, row.slug.clone());
         let (slug, name) = (row.slug.clone(), row.name.clone());
-        let store = Store { id: row.id, slug, name, licensing: row.licensing, tax: row.tax, catalogue };
+        let store = Store { id: row.id, slug, name, licensing: row.licensing, tax: row.tax, catalogue, tax_categories };
         self.stores.insert(row.slug.clone(), Arc::new(store));
     }
 
     /// Puts a store's catalogue in. A store that is not known yet will bring its own.
     pub(crate) fn put_catalogue(&self, store_id: i64, products: Vec<Priced>) {
         let Some(slug) = self.slugs.get(&store_id).map(|slug| slug.clone()) else { return };
+        let standard = |category| category == Category::Standard;
+        let categories = products.iter().filter(|(product, _)| !standard(product.tax_category));
+        let tax_categories = Arc::new(categories.map(|(product, _)| (product.sku.clone(), product.tax_category)).collect());
         let catalogue: Catalogue = Arc::new(products.into_iter().map(|(product, prices)| (product.sku, prices)).collect());
         if let Some(mut store) = self.stores.get_mut(&slug) {
-            let updated = Store { catalogue, ..Store::clone(&store) };
+            let updated = Store { catalogue, tax_categories, ..Store::clone(&store) };
             *store = Arc::new(updated);
         }
     }
@@ -289,5 +303,32 @@ impl Snapshot {
     pub(crate) fn take_usage(&self) -> Vec<Usage> {
         let gone = std::mem::take(&mut *self.last_usage());
         self.keys.iter().filter_map(|entry| entry.take_usage()).chain(gone).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::pg::products::{Product, Source};
+
+    use super::*;
+
+    #[test]
+    fn a_store_knows_what_its_products_are_for_tax() {
+        let snapshot = Snapshot::new();
+        let tax = stores::TaxSettings { country: None, prices_include_tax: Some(true) };
+        let row = stores::Store { id: 1, slug: "demo".into(), name: "Demo".into(), licensing: true, tax };
+        snapshot.put_store(&row);
+        let sku = |text| Sku::parse(text).unwrap();
+        let product = |text, tax_category| {
+            (Product { id: 1, store_id: 1, sku: sku(text), name: "P".into(), source: Source::Pool, tax_category }, Vec::new())
+        };
+        snapshot.put_catalogue(1, vec![product("A", Category::Reduced), product("B", Category::Standard)]);
+        // Another setting of the store changes nothing of what it sells.
+        snapshot.put_store(&row);
+        let store = snapshot.store("demo").unwrap();
+        assert_eq!(["A", "B"].map(|text| store.tax_category(&sku(text))), [Category::Reduced, Category::Standard]);
+        assert_eq!((store.tax.prices_include_tax, store.catalogue.len()), (Some(true), 2));
+        snapshot.put_catalogue(1, vec![product("A", Category::Standard)]);
+        assert_eq!(snapshot.store("demo").unwrap().tax_category(&sku("A")), Category::Standard);
     }
 }

@@ -14,9 +14,8 @@
 mod request;
 mod reverse_charge;
 
-use serde::{Deserialize, Serialize};
-
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
 use super::{Category, TaxLookupError, TaxRate, TaxTable, TaxType, day};
 use crate::geo::CountryCode;
@@ -184,7 +183,7 @@ impl TaxTable {
     pub fn quote(&self, request: &QuoteRequest) -> Result<TaxQuote, QuoteError> {
         request.check()?;
         let subdivision = request.subdivision.as_deref().map(|text| self.subdivision(request.country, text)).transpose()?;
-        if subdivision.is_none() && self.in_force(request.country, request.date)?.any(|rate| rate.subdivision.is_some()) {
+        if subdivision.is_none() && self.depends_on_subdivision(request.country, request.date)? {
             return Err(QuoteError::SubdivisionRequired { country: request.country });
         }
         let (business, notice) = reverse_charge(request);

@@ -6,6 +6,7 @@
 mod licenses;
 mod orders;
 mod tables;
+mod taxes;
 
 use std::collections::BTreeMap;
 
@@ -141,6 +142,7 @@ pub async fn run(pg: &Pg, secrets: &config::Secrets, moment: Moment, say: &(dyn 
     let mut audit = Audit { figures: Figures::default(), tx, secrets, moment, say };
     audit.figures = audit.count().await?;
     let mut checks = audit.tables().await?;
+    checks.push(audit.taxes().await?);
     checks.extend(audit.licenses().await?);
     checks.push(audit.processing_orders().await?);
     checks.extend(audit.order_events().await?);

@@ -21,6 +21,8 @@ pub enum ChangeKind {
     ApiKey,
     /// What operators have laid over the tax rates; the subject is the batch.
     Tax,
+    /// Something that a newer version has recorded, and this one does not know of. Only ever read.
+    Newer,
 }
 
 impl ChangeKind {
@@ -30,14 +32,14 @@ impl ChangeKind {
             ChangeKind::Catalogue => "catalogue",
             ChangeKind::ApiKey => "api_key",
             ChangeKind::Tax => "tax",
+            ChangeKind::Newer => "newer",
         }
     }
 
-    fn parse(text: &str) -> Result<Self, StorageError> {
-        [ChangeKind::Store, ChangeKind::Catalogue, ChangeKind::ApiKey, ChangeKind::Tax]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| StorageError::Corrupt(format!("change of kind {text:?}")))
+    /// While versions replace each other, what an older one does not know must not keep it from following the rest.
+    fn parse(text: &str) -> Self {
+        let known = [ChangeKind::Store, ChangeKind::Catalogue, ChangeKind::ApiKey, ChangeKind::Tax];
+        known.into_iter().find(|kind| kind.as_str() == text).unwrap_or(ChangeKind::Newer)
     }
 }
 
@@ -92,7 +94,7 @@ pub async fn after(client: &impl GenericClient, position: Position, limit: i64) 
     let mut changes = Vec::new();
     for row in client.query(sql, &[&position.id, &limit]).await? {
         let position = Position { id: row.get(0), recorded_at: Some(row.get(1)) };
-        changes.push(Change { position, kind: ChangeKind::parse(row.get(2))?, subject_id: row.get(3) });
+        changes.push(Change { position, kind: ChangeKind::parse(row.get(2)), subject_id: row.get(3) });
     }
     let place = changes.first().map(|change| change.position);
     if place == Some(position) {

@@ -14,6 +14,7 @@ mod queue;
 mod replies;
 mod retention;
 mod roles;
+mod tax_rates;
 mod tls;
 mod webhooks;
 

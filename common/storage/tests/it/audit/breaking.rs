@@ -34,6 +34,16 @@ async fn noticed(cases: &[Case<'_>]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn taxes_that_cannot_be_computed() {
+    noticed(&[
+        ("update tax_rates set category = 'luxury'", &["tax_rates"]),
+        ("update tax_rates set subdivision = 'XX'", &["tax_rates"]),
+        ("update products set tax_category = 'luxury'", &["tax_rates"]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn license_keys_in_two_places() {
     noticed(&[
         // Sold, and still for sale. Two keys for one digest is another thing that is wrong with it.

@@ -102,6 +102,11 @@ impl Platform {
         .await;
         dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
         this.shop.unlimited_key(&this.pg).await.unwrap();
+        this.execute(
+            "insert into tax_rates (batch, line, country, tax_type, category, rate_ppm, stacking, source, as_of)
+             values (1, 1, 'GB', 'vat', 'standard', 175000, 'alone', 'HMRC', '2026-11-20')",
+        )
+        .await;
         this.execute("insert into edges (id, applied_change_id) select 'edge-1', max(id) from changes").await;
         this
     }
