@@ -2,14 +2,14 @@
 //! the rates that made it, so that an order can be explained years later. It asks nobody and knows no clock: the day comes in.
 //!
 //! The rules, each in one function below:
-//! - **Rounding** ([`share`]): per line and tax, half a minor unit and more upwards, never below zero. Every tax is computed on the
+//! - **Rounding** (`share`): per line and tax, half a minor unit and more upwards, never below zero. Every tax is computed on the
 //!   line's price without any tax, also Quebec's. What a line's customer pays is net plus the parts, exactly.
 //! - **Inclusive prices**: the price stays what it is. Each tax is its share of it, and net is what is left.
-//! - **Category** ([`owed`]): a product's category has its own rate where the country publishes exactly one; otherwise the standard
+//! - **Category** (`owed`): a product's category has its own rate where the country publishes exactly one; otherwise the standard
 //!   rate. Of several reduced rates none is more likely to be right, and too little tax is the seller's debt. An operator who knows
 //!   which one is meant lays it over the others.
 //! - **Place**: where the country has rates by subdivision, the subdivision must be known. Nothing is guessed.
-//! - **Reverse charge** ([`reverse_charge`]): a business in another country than the seller owes the tax itself.
+//! - **Reverse charge** (`reverse_charge`): a business in another country than the seller owes the tax itself.
 
 mod request;
 mod reverse_charge;
