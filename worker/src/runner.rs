@@ -56,6 +56,7 @@ const POSTGRES_CHECK: &str = "postgres";
 const QUEUE_CHECK: &str = "queue";
 const WEBHOOK_QUEUE_CHECK: &str = "webhook_queue";
 const TAX_QUEUE_CHECK: &str = "tax_queue";
+const TAX_RATES_CHECK: &str = "tax_rates";
 
 /// Runs a worker until the process is asked to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -67,7 +68,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
     // Known before anybody can ask: a process that has not said what it needs would seem ready.
-    for check in [POSTGRES_CHECK, QUEUE_CHECK, WEBHOOK_QUEUE_CHECK, TAX_QUEUE_CHECK] {
+    for check in [POSTGRES_CHECK, QUEUE_CHECK, WEBHOOK_QUEUE_CHECK, TAX_QUEUE_CHECK, TAX_RATES_CHECK] {
         health.check(check, Need::Required);
     }
     let admin = AdminServer::start(settings.worker.admin_listen, metrics.clone(), health.clone())?;
@@ -162,7 +163,13 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         check: health.check(TAX_QUEUE_CHECK, Need::Required),
     };
     work.spawn_supervised(compute_tax::NAME, Backoff::default(), move |stop| computing.clone().run(stop));
-    let follower = follow_taxes::Follower { pg: pg.clone(), taxes, clock: Arc::new(SystemClock::new()), metrics: worker_metrics.clone() };
+    let follower = follow_taxes::Follower {
+        pg: pg.clone(),
+        taxes,
+        clock: Arc::new(SystemClock::new()),
+        metrics: worker_metrics.clone(),
+        check: health.check(TAX_RATES_CHECK, Need::Required),
+    };
     let changed = notices.clone();
     watch.spawn_supervised("follow_taxes", Backoff::default(), move |stop| {
         let (pg, follower, notices) = (follower.pg.clone(), follower.clone(), changed.subscribe());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::clock::{Clock, rfc3339};
 use common::tax::parse_date;
+use ops::health::Check;
 use storage::pg::changes;
 use storage::pg::listener::Notice;
 use storage::pg::tax_rates::LiveTable;
@@ -30,6 +31,8 @@ pub struct Follower {
     pub clock: Arc<dyn Clock>,
     /// What is told of the rates.
     pub metrics: WorkerMetrics,
+    /// Passes once the rates are there: what was loaded once goes on serving.
+    pub check: Check,
 }
 
 impl Follower {
@@ -40,7 +43,7 @@ impl Follower {
             if let Err(error) = self.catch_up(&mut loaded).await {
                 tracing::debug!(%error, "the tax rates could not be brought up to date");
             }
-            self.tell_age();
+            self.tell();
             let woken = async {
                 loop {
                     match notices.recv().await {
@@ -70,9 +73,16 @@ impl Follower {
         Ok(())
     }
 
-    fn tell_age(&self) {
+    /// Says whether there are rates, and how old the oldest of them are.
+    fn tell(&self) {
+        let table = self.taxes.table();
+        if table.is_some() {
+            self.check.ok()
+        } else {
+            self.check.failed("the tax rates are not loaded")
+        }
         let today = rfc3339(self.clock.now().unix_ms);
-        let oldest = self.taxes.table().zip(parse_date(&today[..10]).ok()).and_then(|(table, today)| table.oldest_as_of_s(today));
+        let oldest = table.zip(parse_date(&today[..10]).ok()).and_then(|(table, today)| table.oldest_as_of_s(today));
         self.metrics.tax_oldest_as_of_timestamp_seconds.set(oldest.unwrap_or(0));
     }
 }
