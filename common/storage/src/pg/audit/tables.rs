@@ -63,7 +63,7 @@ const UNIQUE_INDEXES: &str = "
     ('order_items', 'order_id, line'), ('order_keys', 'order_id, line, position'), ('order_keys', 'license_key_id'),
     ('license_keys', 'id'), ('held_license_keys', 'id'), ('license_digests', 'store_id, live, digest'),
     ('events', 'id'), ('events', 'order_id, sequence'), ('webhook_endpoints', 'id'), ('webhook_deliveries', 'id'),
-    ('webhook_attempts', 'delivery_id, attempt')";
+    ('webhook_attempts', 'delivery_id, attempt'), ('carts', 'id'), ('carts', 'store_id, live, session_id'), ('carts', 'order_id')";
 
 fn all(moment: Moment) -> Vec<TableCheck> {
     let mut checks = licenses();
@@ -311,9 +311,22 @@ fn webhooks() -> Vec<TableCheck> {
 
 fn bookkeeping() -> Vec<TableCheck> {
     vec![
+        // Of a cart's id no more is told than finds it again: whoever knows it all is halfway into the cart.
+        TableCheck {
+            name: "cart_orders",
+            statement: "What a cart has become is an order of its own store and mode, and no other cart's.",
+            examined: |figures| figures.carts,
+            violations: "select format('cart %s… of store %s has become order %s, which is not there', left(c.id, 8), c.store_id, left(c.order_id, 40))
+                         from carts c left join orders o on o.id = c.order_id and o.store_id = c.store_id and o.live = c.live
+                         where c.order_id is not null and o.id is null
+                         union all
+                         select format('%s carts have become order %s', count(*), left(order_id, 40))
+                         from carts where order_id is not null group by order_id having count(*) > 1"
+                .into(),
+        },
         TableCheck {
             name: "unique_indexes",
-            statement: "The unique indexes that keep orders, license keys and events apart are there and in force.",
+            statement: "The unique indexes that keep orders, license keys, events and carts apart are there and in force.",
             examined: |_| UNIQUE_INDEXES.matches('(').count() as u64,
             violations: format!(
                 "select format('%s has no valid unique index on (%s): restore it, as the migrations have it', wanted.of, wanted.columns)

@@ -311,3 +311,17 @@ async fn deliveries_that_do_not_fit() {
     ])
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn carts_that_became_something_else() {
+    let cart = |n: u8, order: &str, live: bool| {
+        format!(
+            "insert into carts (id, store_id, live, browser, currency, skus, quantities, order_id)
+             select '{n}0000000000000000000000000', store_id, {live}, '', 'GBP', '{{}}', '{{}}', {order} from orders where id = $sold;"
+        )
+    };
+    let nowhere = cart(1, "'ORD-000000000000000000'", true);
+    let of_the_other_mode = cart(1, "id", false);
+    let twice = format!("drop index carts_order; {}{}", cart(1, "id", true), cart(2, "id", true));
+    noticed(&[(&nowhere, &["cart_orders"]), (&of_the_other_mode, &["cart_orders"]), (&twice, &["cart_orders", "unique_indexes"])]).await;
+}

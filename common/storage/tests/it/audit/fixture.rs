@@ -74,6 +74,12 @@ impl Platform {
         let client = this.pg.client().await.unwrap();
         orders::set_status(&**client, std::slice::from_ref(&revoked.order_id), OrderStatus::Revoked).await.unwrap();
 
+        this.execute(
+            "insert into carts (id, store_id, live, browser, currency, skus, quantities, order_id)
+             select '00000000000000000000000000', store_id, live, '', 'GBP', '{POOL}', '{1}', id from orders where status = 'revoked'",
+        )
+        .await;
+
         let failed = this.order("again", Some("other key"), Mode::Live, &[("POOL", 900)]);
         this.write_down(&failed).await;
         let shortage = Shortage { sku: this.pool.sku.clone(), requested: 900, available: 5 };

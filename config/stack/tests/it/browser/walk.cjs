@@ -1,11 +1,11 @@
-// Walks the hosted pages in headless Chromium. Arguments: the edge's address, a checkout path, a folder for screenshots.
+// Walks the hosted pages in headless Chromium. Arguments: the edge's address, a checkout path, a receipt's path, a folder for screenshots.
 "use strict";
 const fs = require("fs");
 const path = require("path");
 const { chromium } = require("playwright-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const [base, checkout, shots] = process.argv.slice(2);
+const [base, checkout, receipt, shots] = process.argv.slice(2);
 
 function must(holds, what) {
   if (!holds) throw new Error(what);
@@ -91,6 +91,7 @@ async function walk(browser, device, options) {
   await examine(page, `${device}-details`);
   await press(page, "button.wide");
   must(/\/pay\/$/.test(page.url()), page.url());
+  must((await page.content()).includes("California") && (await page.textContent(".pay-total")).length > 3, "the total with its tax");
   await examine(page, `${device}-pay`);
   must(problems.length === 0, `${device}: ${problems.join("; ")}`);
   await context.close();
@@ -105,6 +106,9 @@ async function others(browser, device, options) {
   await examine(page, `${device}-gone`);
   await page.goto(base + "/s/demo/cart/?add=NONE&currency=GBP");
   await examine(page, `${device}-bad-link`);
+  await page.goto(base + receipt);
+  must((await page.locator(".key").count()) === 3, "three license keys");
+  await examine(page, `${device}-receipt`);
   await page.goto(base + "/market/");
   await examine(page, `${device}-market`);
   await tabTo(page, "#search");
