@@ -16,9 +16,12 @@ pub struct Stripe {
 
 impl Stripe {
     pub(crate) fn read(mut from: Section<'_>, mode: Mode) -> Self {
-        Self {
-            live_signing_secrets: from.signing_secrets("live_signing_secrets", "live_signing_secrets_file", mode),
-            test_signing_secrets: from.signing_secrets("test_signing_secrets", "test_signing_secrets_file", mode),
+        let live_signing_secrets = from.signing_secrets("live_signing_secrets", "live_signing_secrets_file", mode);
+        let test_signing_secrets = from.signing_secrets("test_signing_secrets", "test_signing_secrets_file", mode);
+        // The secret says whether there is real money behind an event.
+        if test_signing_secrets.iter().any(|secret| live_signing_secrets.contains(secret)) {
+            from.problem("test_signing_secrets", "has a secret that stripe.live_signing_secrets has too; each mode has its own".into());
         }
+        Self { live_signing_secrets, test_signing_secrets }
     }
 }

@@ -12,9 +12,9 @@ use common::ids::OrderId;
 use common::job::NewOrder;
 use common::mode::Mode;
 use common::money::Currency;
-use common::order::facts::OrderFacts;
+use common::order::facts::{News, OrderFacts};
 use common::order::{Order, OrderStatus};
-use common::stripe::{Fact, Subject};
+use common::stripe::{Fact, Happened, Subject};
 use storage::pg::Transaction;
 use storage::pg::events::{self, Happening};
 use storage::pg::license_keys::Busy;
@@ -76,8 +76,13 @@ impl Payments {
         let before = known.facts.clone();
         let (mut outcomes, mut merged) = (Vec::with_capacity(waiting.len()), Vec::new());
         for event in waiting {
-            match merge(&mut known, event) {
-                Ok(()) => {
+            let addition = match Addition::of(event, &known.order) {
+                Ok(addition) if addition.is_of_another(&tx, &known.order).await? => Err("it is about another order's payment".to_owned()),
+                addition => addition,
+            };
+            match addition {
+                Ok(addition) => {
+                    addition.to(&mut known);
                     merged.push(event.id.as_str());
                     outcomes.push(Applied::Merged);
                 }
@@ -129,8 +134,8 @@ impl Payments {
         let news = before.news(&known.facts);
         for news in &news {
             let kind = match news {
-                common::order::facts::News::Refunded { .. } => EventKind::Refunded,
-                common::order::facts::News::Disputed { .. } => EventKind::Disputed,
+                News::Refunded { .. } => EventKind::Refunded,
+                News::Disputed { .. } => EventKind::Disputed,
             };
             happened.push((kind, Some(news)));
         }
@@ -178,19 +183,36 @@ impl Payments {
     }
 }
 
-/// Adds what an event says to what is known. The error says why it does not belong there.
-fn merge(known: &mut Known, event: &Waiting) -> Result<(), String> {
-    let Fact { subject, happened } = event.fact.as_ref().map_err(Clone::clone)?;
-    if known.order.status == OrderStatus::Failed {
-        return Err("its order came to nothing".to_owned());
+/// What an event adds to what is known.
+struct Addition<'e> {
+    facts: OrderFacts,
+    payment_intent: Option<&'e str>,
+    dispute_id: Option<&'e str>,
+}
+
+impl<'e> Addition<'e> {
+    /// The error says why the event does not belong to this order.
+    fn of(event: &'e Waiting, order: &Order) -> Result<Self, String> {
+        let Fact { subject, happened } = event.fact.as_ref().map_err(Clone::clone)?;
+        if order.status == OrderStatus::Failed {
+            return Err("its order came to nothing".to_owned());
+        }
+        let total = order.total_minor.zip(order.currency.as_deref().and_then(|code| Currency::parse(code).ok()));
+        let facts = OrderFacts::of(happened, total).map_err(|wrong| wrong.to_string())?;
+        let dispute_id = if let Happened::Disputed(news) = happened { Some(news.id.as_str()) } else { None };
+        Ok(Self { facts, payment_intent: subject.payment_intent.as_deref(), dispute_id })
     }
-    match (&known.payment_intent, &subject.payment_intent) {
-        (Some(known), Some(other)) if known != other => return Err("its order is paid by another payment_intent".to_owned()),
-        (None, Some(payment_intent)) => known.payment_intent = Some(payment_intent.clone()),
-        _ => {}
+
+    /// Whether what it is about is known to be another order's.
+    async fn is_of_another(&self, tx: &Transaction<'_>, order: &Order) -> Result<bool, StorageError> {
+        order_payments::is_of_another(&**tx, order, self.payment_intent, self.dispute_id).await
     }
-    let total = known.order.total_minor.zip(known.order.currency.as_deref().and_then(|code| Currency::parse(code).ok()));
-    let facts = OrderFacts::of(happened, total).map_err(|wrong| wrong.to_string())?;
-    known.facts = std::mem::take(&mut known.facts).merge(facts);
-    Ok(())
+
+    /// Adds it. By the first payment that names the order, those are found that do not.
+    fn to(self, known: &mut Known) {
+        known.facts = std::mem::take(&mut known.facts).merge(self.facts);
+        if known.payment_intent.is_none() {
+            known.payment_intent = self.payment_intent.map(str::to_owned);
+        }
+    }
 }

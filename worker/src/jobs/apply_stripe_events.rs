@@ -88,7 +88,12 @@ impl ApplyStripeEvents {
             let fillable = order_payments::fillable(&**self.pg.client().await?, STEP).await?;
             let mut filled = 0;
             for (mode, id) in &fillable {
-                filled += u64::from(self.payments.fill(*mode, id).await?);
+                match self.payments.fill(*mode, id).await {
+                    Ok(is_filled) => filled += u64::from(is_filled),
+                    Err(error) if error.is_unavailable() || error.is_forbidden() => return Err(error),
+                    // Nobody else waits for this one.
+                    Err(error) => tracing::error!(%error, order_id = %id, "giving license keys to an order that waits for them"),
+                }
             }
             self.metrics.orders_filled_total.inc_by(filled);
             if filled == 0 {

@@ -30,17 +30,32 @@ pub struct Known {
 
 /// The order that `subject` names, in this mode. `None` while there is none.
 pub async fn lock(tx: &impl GenericClient, mode: Mode, subject: &Subject) -> Result<Option<Known>, StorageError> {
-    let by_payment = match (&subject.order_id, &subject.payment_intent) {
-        (Some(id), _) => Some(id.as_str().to_owned()),
-        (None, Some(payment_intent)) => {
-            let sql = "select order_id from order_payments where payment_intent = $1 and live = $2";
-            tx.query_opt(sql, &[payment_intent, &mode.is_live()]).await?.map(|row| row.get(0))
-        }
-        (None, None) => None,
-    };
-    let Some(id) = by_payment.and_then(|id| OrderId::parse(&id).ok()) else { return Ok(None) };
-    let Some(order) = orders::lock(tx, mode, &id).await? else { return Ok(None) };
-    known(tx, order).await.map(Some)
+    if let Some(id) = &subject.order_id {
+        return match orders::lock(tx, mode, id).await? {
+            Some(order) => known(tx, order).await.map(Some),
+            None => Ok(None),
+        };
+    }
+    let sql = "select order_id from order_payments where payment_intent = $1 and live = $2";
+    let row = tx.query_opt(sql, &[&subject.payment_intent, &mode.is_live()]).await?;
+    let Some(id) = row.and_then(|row| OrderId::parse(row.get(0)).ok()) else { return Ok(None) };
+    match orders::lock(tx, mode, &id).await? {
+        Some(order) => known(tx, order).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether a payment, or a dispute, is known to be another order's.
+pub async fn is_of_another(
+    tx: &impl GenericClient,
+    order: &Order,
+    payment_intent: Option<&str>,
+    dispute_id: Option<&str>,
+) -> Result<bool, StorageError> {
+    let sql = "select exists (select 1 from order_payments where payment_intent = $1 and live = $3 and order_id <> $4)
+                   or exists (select 1 from order_disputes where id = $2 and order_id <> $4)";
+    let row = tx.query_one(sql, &[&payment_intent, &dispute_id, &order.mode.is_live(), &order.id.as_str()]).await?;
+    Ok(row.get(0))
 }
 
 async fn known(tx: &impl GenericClient, order: Order) -> Result<Known, StorageError> {
@@ -131,10 +146,12 @@ pub async fn fillable(client: &impl GenericClient, limit: i64) -> Result<Vec<(Mo
     let rows = client
         .query(
             "select p.order_id, p.live from order_payments p where p.awaits_keys and not exists (
-                 select 1 from order_items i join products r on r.id = i.product_id and r.pattern is null
-                 where i.order_id = p.order_id and (
-                     select count(*) from (select 1 from license_keys k where k.product_id = i.product_id and k.live = p.live limit i.quantity)
-                         free) < i.quantity)
+                 select 1 from (select product_id, sum(quantity) as pieces from order_items i where i.order_id = p.order_id group by 1) wanted
+                 left join products r on r.id = wanted.product_id
+                 where r.id is null or r.pattern is null and (
+                     select count(*) from (
+                         select 1 from license_keys k where k.product_id = wanted.product_id and k.live = p.live limit wanted.pieces) free
+                     ) < wanted.pieces)
              order by p.paid_at, p.order_id limit $1",
             &[&limit],
         )

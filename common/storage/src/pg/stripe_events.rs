@@ -135,7 +135,9 @@ pub async fn unpark(client: &impl GenericClient, limit: i64) -> Result<u64, Stor
             "update stripe_events set status = 'waiting', tries = 0, next_attempt_at = now() where id = any(array(
                  select e.id from stripe_events e where e.status = 'parked' and (
                      exists (select 1 from orders o where o.id = e.order_id and o.live = e.live and o.status <> 'processing')
-                     or exists (select 1 from order_payments p where p.payment_intent = e.payment_intent and p.live = e.live))
+                     or e.order_id is null and exists (
+                         select 1 from order_payments p join orders o on o.id = p.order_id and o.status <> 'processing'
+                         where p.payment_intent = e.payment_intent and p.live = e.live))
                  order by e.received_at limit $1 for update skip locked))",
             &[&limit],
         )
