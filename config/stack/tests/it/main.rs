@@ -13,6 +13,7 @@ mod openapi;
 mod orders;
 mod outages;
 mod patience;
+mod payments;
 mod poison;
 mod python;
 mod redis_commands;

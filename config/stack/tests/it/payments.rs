@@ -1,0 +1,277 @@
+//! Payments, from Stripe's event to license keys and the partner's webhook: whatever the order in which events come, and however often.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::ids::OrderId;
+use common::mode::Mode;
+use common::money::Currency;
+use common::order::OrderStatus;
+use common::stripe::{SigningSecret, Verifier};
+use http::Method;
+use serde_json::{Value, json};
+use storage::Pg;
+use storage::pg::order_items::Item;
+use storage::pg::orders::{self, PendingOrder};
+use storage::pg::products::Product;
+use testkit::http::{Client, Response};
+use testkit::receiver::{Behavior, Receiver};
+use testkit::shop::{Shop, license_keys};
+
+use crate::system::{SOON, System, eventually, in_parallel, license_keys_of, read_order, until_order_is};
+
+const LIVE: &str = "whsec_live_mode_of_the_stack";
+const TEST: &str = "whsec_test_mode_of_the_stack";
+const TOTAL: i64 = 2_999;
+/// Longer than a sweep, of which there is one each second.
+const A_SWEEP: Duration = Duration::from_millis(2_500);
+
+async fn system() -> System {
+    let mut system = System::new().await;
+    system.set("STRIPE__LIVE_SIGNING_SECRETS", LIVE);
+    system.set("STRIPE__TEST_SIGNING_SECRETS", TEST);
+    system
+}
+
+/// An order of one piece that is to be paid.
+async fn pending(system: &System, shop: &Shop, product: &Product) -> OrderId {
+    let id = OrderId::new(1_772_452_800_000, rand::random());
+    pending_as(&system.pg, shop, product, &id).await;
+    id
+}
+
+async fn pending_as(pg: &Pg, shop: &Shop, product: &Product, id: &OrderId) {
+    let item = Item { line: 0, product_id: product.id, sku: product.sku.clone(), quantity: 1, keys: Vec::new() };
+    let mut client = pg.client().await.unwrap();
+    let tx = client.transaction().await.unwrap();
+    let order = PendingOrder {
+        id,
+        store_id: shop.store_id,
+        mode: Mode::Live,
+        external_reference: None,
+        fingerprint: [0; 32],
+        currency: Currency::parse("GBP").unwrap(),
+        total_minor: TOTAL,
+        customer_email: "customer@example.com",
+        items: &[item],
+        created_at_ms: 1_772_452_800_000,
+    };
+    orders::insert_pending(&*tx, &order).await.unwrap().expect("its id is nobody's");
+    tx.commit().await.unwrap();
+}
+
+fn event(id: &str, kind: &str, livemode: bool, object: Value) -> Value {
+    json!({"id": id, "object": "event", "type": kind, "livemode": livemode, "created": 1_772_452_800, "data": {"object": object}})
+}
+
+fn paid(n: usize, order: &OrderId, amount: i64, currency: &str) -> Value {
+    let object = json!({"id": format!("pi_{order}"), "object": "payment_intent", "amount": amount, "amount_received": amount,
+                        "currency": currency, "status": "succeeded", "metadata": {"order_id": order}});
+    event(&format!("evt_{order}_{n}"), "payment_intent.succeeded", true, object)
+}
+
+fn refunded(n: usize, order: &OrderId, amount: i64) -> Value {
+    let object = json!({"id": format!("ch_{order}"), "amount": TOTAL, "amount_refunded": amount, "currency": "gbp",
+                        "payment_intent": format!("pi_{order}"), "metadata": {"order_id": order}});
+    event(&format!("evt_{order}_{n}"), "charge.refunded", true, object)
+}
+
+/// Names its payment alone, as Stripe's disputes do.
+fn disputed(n: usize, order: &OrderId, what: &str, status: &str) -> Value {
+    let object = json!({"id": format!("dp_{order}"), "amount": TOTAL, "currency": "gbp", "status": status,
+                        "payment_intent": format!("pi_{order}"), "charge": format!("ch_{order}"), "metadata": {}});
+    event(&format!("evt_{order}_{n}"), &format!("charge.dispute.{what}"), true, object)
+}
+
+async fn tell(client: &Client, secret: &str, event: &Value) -> Response {
+    let body = event.to_string();
+    let unix_s = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let signature = Verifier::new(&[SigningSecret::parse(secret).unwrap()]).sign(body.as_bytes(), unix_s).unwrap();
+    let headers = [("content-type", "application/json"), ("stripe-signature", signature.as_str())];
+    client.send(Method::POST, "/stripe/webhook/", &headers, body).await.unwrap()
+}
+
+async fn settled(system: &System) {
+    let sql = "select count(*) from stripe_events where status in ('waiting', 'parked')";
+    eventually("that every event is settled", SOON, async || (system.number(sql).await == 0).then_some(())).await;
+}
+
+/// The last event of each kind, without what is new in each: its name, its place and its time.
+fn last_of_each_kind(bodies: &[String]) -> BTreeMap<String, Value> {
+    let mut last = BTreeMap::new();
+    for body in bodies {
+        let mut body: Value = serde_json::from_str(body).unwrap();
+        // Where the order stood in between depends on what was known; where it stands in the end does not.
+        for member in ["event_id", "order_id", "sequence", "created_at", "status"] {
+            body.as_object_mut().unwrap().remove(member);
+        }
+        if let Some(dispute) = body["dispute"].as_object_mut() {
+            dispute.remove("id");
+        }
+        last.insert(body["event"].as_str().unwrap().to_owned(), body);
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_order_of_arrival_orders_end_alike() {
+    let system = system().await;
+    let (shop, key) = system.shop("demo").await;
+    let product = shop.generated(&system.pg, "MADE").await.unwrap();
+    let (edge, _worker) = (system.edge().await, system.worker().await);
+    let client = edge.client(&key);
+    for (refund, closed, status, usable) in [
+        (1_000, "won", OrderStatus::PartiallyRefunded, true),
+        (1_000, "lost", OrderStatus::Revoked, false),
+        (TOTAL, "won", OrderStatus::Refunded, false),
+    ] {
+        let ends = in_parallel(24, 6, |n| {
+            let (client, pg, shop, product) = (client.clone(), system.pg.clone(), shop.clone(), product.clone());
+            // Every way of beginning is there: the others follow turned by as many places, every other one backwards.
+            let order = OrderId::new(1_772_452_800_000, rand::random());
+            let mut events = vec![
+                paid(0, &order, TOTAL, "gbp"),
+                refunded(1, &order, refund),
+                disputed(2, &order, "created", "needs_response"),
+                disputed(3, &order, "funds_withdrawn", "needs_response"),
+                disputed(4, &order, "updated", "under_review"),
+                disputed(5, &order, "closed", closed),
+                disputed(6, &order, "funds_reinstated", if closed == "won" { "won" } else { "under_review" }),
+            ];
+            events.rotate_left(n % 7);
+            if n >= 7 {
+                events[1..].reverse();
+            }
+            if n >= 14 {
+                events.swap(2, 5);
+            }
+            async move {
+                pending_as(&pg, &shop, &product, &order).await;
+                for event in &events {
+                    assert_eq!(tell(&client, LIVE, event).await.status, 200);
+                    if n % 3 == 0 {
+                        assert_eq!(tell(&client, LIVE, event).await.status, 200, "once more");
+                    }
+                    // Some are applied one by one, others together.
+                    if n % 2 == 0 {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+                order
+            }
+        })
+        .await;
+        settled(&system).await;
+        let mut expected = None;
+        for order in &ends {
+            let answer = read_order(&client, "demo", order.as_str()).await;
+            let body = answer.json();
+            assert_eq!(body["status"], status.as_str(), "{body}");
+            assert_eq!(license_keys_of(&answer).len(), usize::from(usable), "{body}");
+            let bodies = storage::pg::events::of_order(&**system.pg.client().await.unwrap(), order).await.unwrap();
+            let last = last_of_each_kind(&bodies);
+            assert_eq!(last.keys().collect::<Vec<_>>(), ["order.created", "order.disputed", "order.fulfilled", "order.refunded"]);
+            assert_eq!(last["order.refunded"]["refunded_minor"], refund);
+            assert_eq!(last["order.disputed"]["dispute"]["status"], closed);
+            assert_eq!(last, *expected.get_or_insert_with(|| last.clone()));
+        }
+    }
+    assert_eq!(system.number("select count(*) from stripe_events where status <> 'applied'").await, 0);
+    assert_eq!(system.number("select count(*) from stripe_events").await, 3 * 24 * 7);
+    assert_eq!(system.number("select count(*) from order_keys").await, 3 * 24, "one each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_this_orders_money_pays_for_nothing() {
+    let system = system().await;
+    let (shop, key) = system.shop("demo").await;
+    let product = shop.generated(&system.pg, "MADE").await.unwrap();
+    let (edge, _worker) = (system.edge().await, system.worker().await);
+    let client = edge.client(&key);
+    let (order, other) = (pending(&system, &shop, &product).await, pending(&system, &shop, &product).await);
+    let refused = async |n: i64| {
+        let sql = "select count(*) from stripe_events where status = 'refused'";
+        eventually("that it is refused", SOON, async || (system.number(sql).await == n).then_some(())).await;
+        assert_eq!(read_order(&client, "demo", order.as_str()).await.json()["status"], "pending");
+    };
+    for (n, (amount, currency)) in [(TOTAL - 1, "gbp"), (TOTAL + 1, "gbp"), (TOTAL, "usd")].into_iter().enumerate() {
+        assert_eq!(tell(&client, LIVE, &paid(n, &order, amount, currency)).await.status, 200);
+        refused(n as i64 + 1).await;
+    }
+    // Of a known kind, and not readable: kept for a person, as Stripe would only send the same again.
+    let mut odd = paid(7, &order, TOTAL, "gbp");
+    odd["data"]["object"]["amount_received"] = json!("2999");
+    assert_eq!(tell(&client, LIVE, &odd).await.status, 200);
+    refused(4).await;
+    // The other order's payment.
+    assert_eq!(tell(&client, LIVE, &paid(0, &other, TOTAL, "gbp")).await.status, 200);
+    until_order_is(&client, "demo", other.as_str(), "fulfilled").await;
+    let mut borrowed = paid(8, &order, TOTAL, "gbp");
+    borrowed["data"]["object"]["id"] = json!(format!("pi_{other}"));
+    assert_eq!(tell(&client, LIVE, &borrowed).await.status, 200);
+    refused(5).await;
+    // Test mode's events are about test mode's orders.
+    let mut test = paid(9, &order, TOTAL, "gbp");
+    test["livemode"] = json!(false);
+    assert_eq!(tell(&client, TEST, &test).await.status, 200);
+    eventually("that it is parked", SOON, async || {
+        (system.number("select count(*) from stripe_events where status = 'parked'").await == 1).then_some(())
+    })
+    .await;
+    tokio::time::sleep(A_SWEEP).await;
+    refused(5).await;
+    // After all of that the right one does it.
+    assert_eq!(tell(&client, LIVE, &paid(10, &order, TOTAL, "gbp")).await.status, 200);
+    until_order_is(&client, "demo", order.as_str(), "fulfilled").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_that_come_before_their_order_wait_for_it() {
+    let system = system().await;
+    let (shop, key) = system.shop("demo").await;
+    let product = shop.generated(&system.pg, "MADE").await.unwrap();
+    let (edge, _worker) = (system.edge().await, system.worker().await);
+    let client = edge.client(&key);
+    let order = OrderId::new(1_772_452_800_000, rand::random());
+    for event in [disputed(0, &order, "created", "needs_response"), refunded(1, &order, 500), paid(2, &order, TOTAL, "gbp")] {
+        assert_eq!(tell(&client, LIVE, &event).await.status, 200);
+    }
+    let parked = "select count(*) from stripe_events where status = 'parked'";
+    eventually("that all are parked", SOON, async || (system.number(parked).await == 3).then_some(())).await;
+    pending_as(&system.pg, &shop, &product, &order).await;
+    until_order_is(&client, "demo", order.as_str(), "disputed").await;
+    settled(&system).await;
+    assert_eq!(tell(&client, LIVE, &disputed(3, &order, "closed", "won")).await.status, 200);
+    let answer = until_order_is(&client, "demo", order.as_str(), "partially_refunded").await;
+    assert_eq!(license_keys_of(&answer).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_paid_waits_for_stock_and_the_first_is_served_first() {
+    let system = system().await;
+    let (shop, key) = system.shop("demo").await;
+    let product = shop.pooled(&system.pg, "POOL", &license_keys("FIRST", 1)).await.unwrap();
+    let receiver = Receiver::start(Behavior::status(200)).await.unwrap();
+    shop.endpoint(&system.pg, Mode::Live, &receiver.url("/")).await.unwrap();
+    let (edge, _worker) = (system.edge().await, system.worker().await);
+    let client = edge.client(&key);
+    let mut orders = Vec::new();
+    for n in 0..4 {
+        let order = pending(&system, &shop, &product).await;
+        assert_eq!(tell(&client, LIVE, &paid(0, &order, TOTAL, "gbp")).await.status, 200);
+        until_order_is(&client, "demo", order.as_str(), if n == 0 { "fulfilled" } else { "awaiting_stock" }).await;
+        orders.push(order);
+    }
+    // The third does not want to wait any longer, and gets the money back.
+    assert_eq!(tell(&client, LIVE, &refunded(1, &orders[2], TOTAL)).await.status, 200);
+    until_order_is(&client, "demo", orders[2].as_str(), "refunded").await;
+    shop.stock(&system.pg, &product, Mode::Live, &license_keys("SECOND", 1)).await.unwrap();
+    until_order_is(&client, "demo", orders[1].as_str(), "fulfilled").await;
+    assert_eq!(read_order(&client, "demo", orders[3].as_str()).await.json()["status"], "awaiting_stock");
+    shop.stock(&system.pg, &product, Mode::Live, &license_keys("THIRD", 2)).await.unwrap();
+    let answer = until_order_is(&client, "demo", orders[3].as_str(), "fulfilled").await;
+    assert_eq!(license_keys_of(&answer), ["THIRD-000000"]);
+    assert_eq!(system.free(&product, Mode::Live).await, 1, "nothing for whom the money went back to");
+    // Four orders begun, three served, one given its money back.
+    receiver.wait_for_requests(8, SOON).await.unwrap();
+}
