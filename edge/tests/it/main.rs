@@ -30,6 +30,8 @@ mod rolling;
 mod slow_clients;
 mod spoofing;
 mod stage;
+
 mod starting;
+mod stripe;
 mod webhooks;
 mod wire;
