@@ -199,9 +199,9 @@ impl Words {
         let session = json!({
             "cart": { "MADE": 1 }, "currency": "GBP",
             "metadata": {
-                "external_reference": canaries.word("a session's reference", NOWHERE),
-                "anything": canaries.word("metadata", NOWHERE),
-                "return_url_success": format!("http://shop.example/{}", canaries.word("a return URL", NOWHERE)),
+                "external_reference": canaries.word("a session's reference", TRUTH),
+                "anything": canaries.word("metadata", TRUTH),
+                "return_url_success": format!("http://shop.example/{}", canaries.word("a return URL", TRUTH)),
             },
         });
         Self { headers, body, session }

@@ -273,7 +273,7 @@ async fn parts_of_orders_that_do_not_exist() {
             "insert into order_items select 'ORD-00000000000000000Z', 0, product_id, sku, quantity from order_items limit 1",
             &["order_parts"],
         ),
-        ("delete from orders where id = $revoked", &["order_parts", "license_key_balance"]),
+        ("delete from orders where id = $revoked", &["order_parts", "license_key_balance", "cart_orders"]),
     ])
     .await;
 }
