@@ -177,7 +177,8 @@ const TOLD_BACK: &[Place] = &[Place::Errors];
 const TRUTH: &[Place] = &[Place::Dump];
 
 impl Words {
-    fn new(canaries: &mut Canaries) -> Self {
+    /// `cart` says where the session's words may be: a session that a customer opens becomes a cart.
+    fn new(canaries: &mut Canaries, cart: &'static [Place]) -> Self {
         let headers = vec![
             ("content-type", "application/json".to_owned()),
             ("user-agent", canaries.word("a user agent", NOWHERE)),
@@ -199,9 +200,9 @@ impl Words {
         let session = json!({
             "cart": { "MADE": 1 }, "currency": "GBP",
             "metadata": {
-                "external_reference": canaries.word("a session's reference", TRUTH),
-                "anything": canaries.word("metadata", TRUTH),
-                "return_url_success": format!("http://shop.example/{}", canaries.word("a return URL", TRUTH)),
+                "external_reference": canaries.word("a session's reference", cart),
+                "anything": canaries.word("metadata", cart),
+                "return_url_success": format!("http://shop.example/{}", canaries.word("a return URL", cart)),
             },
         });
         Self { headers, body, session }
@@ -324,7 +325,7 @@ async fn words_of_callers_and_secrets_are_only_where_they_may_be() {
     let client = Client::new(at["listen"], false).with_key(&key);
     let receiver = Receiver::start(Behavior::status(500)).await.expect("a receiver");
     webhooks(&mut bench, &client, &receiver).await;
-    let first = Words::new(&mut bench.canaries);
+    let first = Words::new(&mut bench.canaries, TRUTH);
     let (headers, fulfill, session) = (first.headers(), fulfill_path("demo"), "/api/v1/stores/demo/checkout/session/");
     eventually("the first order", SOON, async || {
         let answer = client.send(Method::POST, &fulfill, &headers, first.body.to_string()).await.expect("an answer");
@@ -356,7 +357,7 @@ async fn words_of_callers_and_secrets_are_only_where_they_may_be() {
     bench.heard(Place::Redis, seen);
 
     // Without a worker, without Redis, without Postgres; then all of them again.
-    let second = Words::new(&mut bench.canaries);
+    let second = Words::new(&mut bench.canaries, NOWHERE);
     let headers = second.headers();
     block_in_place(|| worker.signal_and_wait());
     let lying = Commands::connect(&bench.redis).everything();
@@ -374,14 +375,14 @@ async fn words_of_callers_and_secrets_are_only_where_they_may_be() {
         (order.json()["status"] == "fulfilled").then_some(())
     })
     .await;
-    let third = Words::new(&mut bench.canaries);
+    let third = Words::new(&mut bench.canaries, NOWHERE);
     let headers = third.headers();
     block_in_place(|| bench.redis.stop()).expect("an end");
     let asked = client.send(Method::POST, &fulfill, &headers, third.body.to_string()).await.expect("an answer");
     assert!([201, 202].contains(&asked.status.as_u16()), "{asked:?}");
     bench.look_at_admin_pages(&admins).await;
     block_in_place(|| bench.postgres.stop()).expect("an end");
-    let fourth = Words::new(&mut bench.canaries);
+    let fourth = Words::new(&mut bench.canaries, NOWHERE);
     let headers = fourth.headers();
     // Nobody knows them afterwards: the truth was not there.
     for canary in &mut bench.canaries.0 {
