@@ -27,7 +27,10 @@ mod tests {
     use common::license::LICENSE_KEY_MAX_BYTES;
     use common::money::{Currency, MINOR_MAX};
     use common::order::OrderStatus;
+    use common::order::facts::{Dispute, News};
     use common::session::TOKEN_MAX_CHARS;
+    use common::stripe::DisputeStatus;
+    use common::stripe::DisputeStatus;
     use common::tax::{Category, TaxType};
     use common::webhook::ENDPOINTS_MAX;
     use common::webhook_target::URL_MAX;
@@ -202,16 +205,28 @@ mod tests {
     #[test]
     fn its_events_have_the_members_that_are_sent() {
         let document = document();
-        let sent = EventBody::of_test(&OrderId::new(0, 0), true, uuid::Uuid::nil(), "2026-03-02T12:00:00Z").to_json();
+        let order_id = OrderId::new(0, 0);
+        let body = EventBody::of_test(&order_id, true, uuid::Uuid::nil(), "2026-03-02T12:00:00Z");
+        let sent = body.to_json();
         let schema = at(&document, "/components/schemas/Event");
         let required = words(&schema["required"]);
         // Written in this order: each begins where the one before has ended.
         required.iter().fold(sent.as_str(), |rest, member| rest.split_once(&format!("\"{member}\":")).expect(member).1);
         let sent: Value = serde_json::from_str(&sent).unwrap();
         assert_eq!(sent.as_object().unwrap().len(), required.len());
-        for members in [&schema["properties"], at(&document, "/webhooks/event/post/requestBody/content/application~1json/example")] {
-            assert_eq!(members.as_object().unwrap().keys().collect::<Vec<_>>(), sent.as_object().unwrap().keys().collect::<Vec<_>>());
-        }
+        // Some tell of money besides.
+        let refunded = News::Refunded { refunded_minor: 1_000 };
+        let dispute = Dispute { status: DisputeStatus::Open, amount_minor: 2_999 };
+        let disputed = News::Disputed { id: "dp_1".into(), dispute };
+        let all: Value = serde_json::from_str(&body.with_news(&refunded).with_news(&disputed).to_json()).unwrap();
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let example = at(&document, "/webhooks/event/post/requestBody/content/application~1json/example");
+        assert_eq!((keys(&schema["properties"]), keys(example)), (keys(&all), keys(&sent)));
+        let dispute = &schema["properties"]["dispute"];
+        assert_eq!(
+            (keys(&dispute["properties"]), keys(&all["dispute"])),
+            (keys(&all["dispute"]), words(&dispute["required"]).into_iter().map(str::to_owned).collect())
+        );
         let named = EventKind::SUBSCRIBABLE.into_iter().chain([EventKind::Test]).map(EventKind::as_str);
         assert_eq!(words(&schema["properties"]["event"]["enum"]), named.collect::<Vec<_>>());
     }
