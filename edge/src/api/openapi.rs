@@ -30,7 +30,6 @@ mod tests {
     use common::order::facts::{Dispute, News};
     use common::session::TOKEN_MAX_CHARS;
     use common::stripe::DisputeStatus;
-    use common::stripe::DisputeStatus;
     use common::tax::{Category, TaxType};
     use common::webhook::ENDPOINTS_MAX;
     use common::webhook_target::URL_MAX;
@@ -223,10 +222,8 @@ mod tests {
         let example = at(&document, "/webhooks/event/post/requestBody/content/application~1json/example");
         assert_eq!((keys(&schema["properties"]), keys(example)), (keys(&all), keys(&sent)));
         let dispute = &schema["properties"]["dispute"];
-        assert_eq!(
-            (keys(&dispute["properties"]), keys(&all["dispute"])),
-            (keys(&all["dispute"]), words(&dispute["required"]).into_iter().map(str::to_owned).collect())
-        );
+        assert_eq!(keys(&dispute["properties"]), keys(&all["dispute"]));
+        assert!(words(&dispute["required"]).iter().all(|member| all["dispute"].get(member).is_some()));
         let named = EventKind::SUBSCRIBABLE.into_iter().chain([EventKind::Test]).map(EventKind::as_str);
         assert_eq!(words(&schema["properties"]["event"]["enum"]), named.collect::<Vec<_>>());
     }
