@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::fulfill::{FulfillOutcome, FulfillRequest};
 use crate::ids::OrderId;
 use crate::mode::Mode;
+use crate::stripe::ClientSecret;
 use crate::tax::quote::{QuoteError, QuoteRequest, TaxQuote};
 
 /// The version that this code writes. It reads all versions up to it.
@@ -116,6 +117,51 @@ pub enum TaxOutcome {
 
 impl Outcome for TaxOutcome {
     /// Nowhere else can a quote be read, and the largest, of 50 lines, has some 30 KiB.
+    fn in_short(self) -> Self {
+        self
+    }
+}
+
+/// The name of the job that has Stripe make payments: part of its queue's key, and a label.
+pub const CREATE_PAYMENT: &str = "create_payment";
+
+/// The question of an edge whose customer wants to pay an order: by which payment of Stripe's? Asked again, it gets the same payment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PaymentJob {
+    /// See [`JOB_VERSION`].
+    pub v: u8,
+    /// Names this question; the answer carries it.
+    pub id: Uuid,
+    /// The channel the asking edge listens to.
+    pub reply_to: String,
+    /// The caller's request id, for the logs.
+    pub request_id: String,
+    /// How long after it was queued the question is moot, in milliseconds. Measured by Redis' clock.
+    pub ttl_ms: u64,
+    /// Live or test.
+    pub mode: Mode,
+    /// What is paid.
+    pub order_id: OrderId,
+}
+
+/// What came of a [`PaymentJob`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum PaymentOutcome {
+    /// The customer pays with this.
+    Ready {
+        /// For the customer's browser alone.
+        client_secret: ClientSecret,
+    },
+    /// There is nothing left to pay: the money has come, or is on its way.
+    Settled,
+    /// Stripe does not take this payment, or we may not ask. The log says why.
+    Refused,
+    /// Nobody knows right now.
+    Unavailable,
+}
+
+impl Outcome for PaymentOutcome {
     fn in_short(self) -> Self {
         self
     }

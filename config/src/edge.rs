@@ -60,7 +60,9 @@ pub struct Edge {
     pub fulfill_deadline: Duration,
     /// Until a question for a tax quote is given up.
     pub tax_deadline: Duration,
-    /// Fulfill requests waiting at once, and as many questions for tax quotes.
+    /// Until a question for a payment is given up.
+    pub payment_deadline: Duration,
+    /// Fulfill requests waiting at once, and as many questions for tax quotes and for payments.
     pub waiters_max: usize,
     /// From "not ready" to the end of accepting at a stop.
     pub drain_delay: Duration,
@@ -107,6 +109,7 @@ impl Edge {
             fulfill_fallback: from.millis("fulfill_fallback_ms", 1..=60_000),
             fulfill_deadline: from.millis("fulfill_deadline_ms", 2..=120_000),
             tax_deadline: from.millis("tax_deadline_ms", 10..=30_000),
+            payment_deadline: from.millis("payment_deadline_ms", 10..=60_000),
             waiters_max: from.number("waiters_max", 1..=1_000_000),
             drain_delay: from.millis("drain_delay_ms", 0..=600_000),
             drain_timeout: from.millis("drain_timeout_ms", 0..=600_000),

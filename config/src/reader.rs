@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::secret::SecretList;
 use common::stripe::SigningSecret;
 use ipnet::IpNet;
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::Mode;
@@ -20,6 +21,8 @@ use crate::problems::Problem;
 
 /// Stripe has two at once while one is rolled; more are a mistake.
 const SIGNING_SECRETS_MAX: usize = 8;
+/// The longest key of somebody else's service. Stripe's have about 110 characters.
+const SECRET_KEY_MAX: usize = 512;
 /// Eight secrets of any sane size.
 const SECRET_FILE_MAX_BYTES: u64 = 64 << 10;
 /// How much of a wrong value a problem repeats.
@@ -224,14 +227,7 @@ impl Section<'_> {
 
     /// Stripe's signing secrets, newest first or in any order, from `knob` itself or from the file that `file_knob` names. May be none.
     pub fn signing_secrets(&mut self, knob: &str, file_knob: &str, mode: Mode) -> Vec<SigningSecret> {
-        let is_set = |this: &Self, knob| this.set_text(knob).is_some_and(|text| !text.is_empty());
-        if !is_set(self, knob) && !is_set(self, file_knob) {
-            self.show(knob, quoted(""));
-            self.path(file_knob);
-            return Vec::new();
-        }
-        let Some((source, text)) = self.secret_text(knob, file_knob) else { return Vec::new() };
-        self.refuse_in_file(source, knob, file_knob, mode);
+        let Some((source, text)) = self.optional_secret_text(knob, file_knob, mode) else { return Vec::new() };
         let parts = text.split([',', ' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
         match parts.map(SigningSecret::parse).collect::<Result<Vec<_>, _>>() {
             Ok(secrets) if secrets.len() <= SIGNING_SECRETS_MAX => {
@@ -251,12 +247,41 @@ impl Section<'_> {
         }
     }
 
+    /// A key to somebody else's service that begins with one of `prefixes`, from `knob` itself or from the file that `file_knob` names. May
+    /// be none.
+    pub fn secret_key(&mut self, knob: &str, file_knob: &str, prefixes: &[&str], mode: Mode) -> Option<SecretString> {
+        let (source, text) = self.optional_secret_text(knob, file_knob, mode)?;
+        let key = text.trim();
+        let well_formed = key.len() <= SECRET_KEY_MAX && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if !well_formed || !prefixes.iter().any(|prefix| key.len() > prefix.len() && key.starts_with(prefix)) {
+            self.problem(source, format!("expected a key that begins with {}, on one line", prefixes.join(" or ")));
+            return None;
+        }
+        self.show(knob, quoted("***"));
+        let origin = self.origin(source).clone();
+        self.reader.layers.entries.entry(self.full(knob)).and_modify(|entry| entry.origin = origin);
+        Some(key.to_owned().into())
+    }
+
     fn refuse_in_file(&mut self, source: &str, knob: &str, file_knob: &str, mode: Mode) {
         if source == knob && mode == Mode::Production && matches!(self.origin(knob), Origin::File { .. }) {
             let (variable, file_variable) = (variable(&self.full(knob)), variable(&self.full(file_knob)));
             let message = format!("a secret stands in the configuration file only in development; use {variable} or {file_variable}");
             self.problem(knob, message);
         }
+    }
+
+    /// As [`Section::secret_text`], for what need not be there.
+    fn optional_secret_text<'k>(&mut self, knob: &'k str, file_knob: &'k str, mode: Mode) -> Option<(&'k str, Zeroizing<String>)> {
+        let is_set = |this: &Self, knob| this.set_text(knob).is_some_and(|text| !text.is_empty());
+        if !is_set(self, knob) && !is_set(self, file_knob) {
+            self.show(knob, quoted(""));
+            self.path(file_knob);
+            return None;
+        }
+        let (source, text) = self.secret_text(knob, file_knob)?;
+        self.refuse_in_file(source, knob, file_knob, mode);
+        Some((source, text))
     }
 
     /// The text of a list of secrets, and which of the two knobs it came by.

@@ -20,6 +20,8 @@ pub struct Worker {
     pub job_starts_max: u16,
     /// Between two sweeps.
     pub sweep_interval: Duration,
+    /// Until an order that nobody has paid is expired.
+    pub unpaid_orders_expire: Duration,
     /// For running jobs to end at a stop.
     pub drain_timeout: Duration,
 }
@@ -33,6 +35,7 @@ impl Worker {
             batch_keys_max: from.number("batch_keys_max", 1_000..=100_000),
             job_starts_max: from.number("job_starts_max", 1..=100),
             sweep_interval: from.millis("sweep_interval_ms", 50..=60_000),
+            unpaid_orders_expire: from.seconds("unpaid_orders_expire_s", 60..=31_536_000),
             drain_timeout: from.millis("drain_timeout_ms", 0..=600_000),
         }
     }

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::OrderId;
 use crate::mode::Mode;
-use crate::money::{Currency, MINOR_MAX};
+use crate::money::Currency;
+use crate::stripe::amount::from_stripe;
 
 /// The longest id of Stripe's that is taken.
-const ID_MAX: usize = 255;
+pub(super) const ID_MAX: usize = 255;
 /// The member of `metadata` that names our order.
 pub const ORDER_ID: &str = "order_id";
 
@@ -227,7 +228,7 @@ impl Fact {
     fn read(kind: &str, object: Object) -> Result<Self, &'static str> {
         let currency = Currency::parse(&object.currency).map_err(|_| "the currency is none that we know")?;
         let is_payment = kind == "payment_intent.succeeded";
-        let amount = |minor: i64| if (0..=MINOR_MAX).contains(&minor) { Ok(minor) } else { Err("an amount is out of bounds") };
+        let amount = |amount: i64| from_stripe(amount, currency).ok_or("an amount is out of bounds");
         let payment_intent = match (is_payment, object.payment_intent) {
             (true, _) => Some(object.id.clone()),
             (false, Some(Reference::Id(id) | Reference::Whole { id })) => Some(id),
@@ -240,7 +241,8 @@ impl Fact {
         let order_id = object.metadata.and_then(|metadata| OrderId::parse(&metadata.order_id?).ok());
         let happened = match kind {
             "payment_intent.succeeded" => {
-                Happened::Paid { received_minor: amount(object.amount_received.ok_or("amount_received is missing")?)?, currency }
+                // It succeeded, so all of it is there unless something else is said.
+                Happened::Paid { received_minor: amount(object.amount_received.unwrap_or(object.amount))?, currency }
             }
             "charge.refunded" => Happened::Refunded(Refund {
                 refunded_minor: amount(object.amount_refunded.ok_or("amount_refunded is missing")?)?,
@@ -262,7 +264,7 @@ impl Fact {
     }
 }
 
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     (1..=ID_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
@@ -277,6 +279,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::money::MINOR_MAX;
 
     fn event(kind: &str, object: Value) -> StripeEvent {
         let event = json!({"id": "evt_1", "object": "event", "api_version": "2026-09-30", "type": kind, "livemode": false, "created": 17,
@@ -300,7 +303,6 @@ mod tests {
         assert_eq!(fact.subject, Subject { order_id: OrderId::parse(ORDER).ok(), payment_intent: Some("pi_1".into()) });
         assert_eq!(fact.happened, Happened::Paid { received_minor: 2999, currency: Currency::parse("GBP").unwrap() });
         for (member, value) in [
-            ("amount_received", Value::Null),
             ("amount_received", json!(-1)),
             ("amount_received", json!(29.99)),
             ("amount_received", json!(MINOR_MAX + 1)),

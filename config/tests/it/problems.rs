@@ -321,3 +321,30 @@ fn a_file_that_is_not_toml_is_told_by_lines_and_never_quoted() {
     }
     assert!(told.iter().all(|told| told.starts_with("configuration file ")), "{told:#?}");
 }
+
+#[test]
+fn keys_of_stripe_are_of_their_mode_and_never_repeated() {
+    for (knob, value) in [
+        ("LIVE_SECRET_KEY", "sk_test_canary"),
+        ("TEST_SECRET_KEY", "sk_live_canary"),
+        ("LIVE_SECRET_KEY", "sk_live_"),
+        ("LIVE_SECRET_KEY", "pk_live_canary"),
+        ("TEST_SECRET_KEY", "sk_test_canary canary"),
+        ("LIVE_PUBLISHABLE_KEY", "sk_live_canary"),
+        ("TEST_PUBLISHABLE_KEY", "pk_live_canary"),
+        ("TEST_PUBLISHABLE_KEY", "pk_test_<canary>"),
+    ] {
+        let told = lines(load(&[(&format!("STRIPE__{knob}"), value)]));
+        assert_eq!(told.len(), 1, "{knob}={value}: {told:?}");
+        assert!(told[0].contains(&knob.to_lowercase()) && !told[0].contains("canary"), "{told:?}");
+    }
+    let settings = load(&[("STRIPE__LIVE_SECRET_KEY", "rk_live_canary"), ("STRIPE__TEST_PUBLISHABLE_KEY", "pk_test_1")]).unwrap();
+    assert!(!settings.redacted_toml().contains("canary") && !format!("{settings:?}").contains("canary"));
+    assert!(settings.stripe.secret_key(common::mode::Mode::Live).is_some());
+    assert_eq!(settings.stripe.publishable_key(common::mode::Mode::Test), Some("pk_test_1"));
+    // Real money asks by a way that nobody can listen to.
+    for value in ["http://127.0.0.1:12111", "https://api.stripe.com/v1", "https://user@api.stripe.com"] {
+        let told = lines(load(&[("MODE", "production"), ("STRIPE__API_BASE_URL", value)]));
+        assert!(told.iter().any(|line| line.contains("api_base_url")), "{told:?}");
+    }
+}
