@@ -161,6 +161,18 @@ pub enum PaymentOutcome {
     Unavailable,
 }
 
+impl PaymentOutcome {
+    /// As a label.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ready { .. } => "ready",
+            Self::Settled => "settled",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 impl Outcome for PaymentOutcome {
     fn in_short(self) -> Self {
         self

@@ -62,3 +62,36 @@ if (navigator.clipboard) {
     });
   }
 }
+
+// Stripe's form for card and other payments. What is typed there goes to Stripe alone.
+const payment = document.getElementById("payment");
+if (payment) {
+  const button = document.getElementById("payment-button");
+  const loading = document.getElementById("payment-loading");
+  const problem = document.getElementById("payment-problem");
+  const tell = (text) => {
+    loading.hidden = true;
+    problem.textContent = text || problem.dataset.unreachable;
+    problem.hidden = false;
+  };
+  window.addEventListener("load", () => {
+    if (!window.Stripe) return tell();
+    const { publishableKey, clientSecret, returnUrl } = payment.dataset;
+    const stripe = window.Stripe(publishableKey, { locale: document.documentElement.lang });
+    const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
+    const elements = stripe.elements({ clientSecret, appearance: { theme: dark ? "night" : "stripe" } });
+    const element = elements.create("payment");
+    element.on("ready", () => { loading.hidden = true; button.disabled = false; });
+    element.on("loaderror", () => tell());
+    element.mount("#payment-element");
+    payment.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      problem.hidden = true;
+      // Comes back only if something is wrong: otherwise the browser goes on to the receipt.
+      const { error } = await stripe.confirmPayment({ elements, confirmParams: { return_url: returnUrl } });
+      tell(error && error.message);
+      button.disabled = false;
+    });
+  });
+}

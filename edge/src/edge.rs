@@ -17,6 +17,7 @@ use crate::api::subdivisions::SubdivisionBodies;
 use crate::fulfillment::Fulfillment;
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
+use crate::payments::Payments;
 use crate::router::Router;
 use crate::snapshot::Snapshot;
 use crate::stripe::Intake;
@@ -40,6 +41,8 @@ pub struct Edge {
     pub fulfillment: Fulfillment,
     /// Asks workers for taxes.
     pub tax_quotes: TaxQuotes,
+    /// How customers pay, and by what.
+    pub payments: Payments,
     /// Reads orders.
     pub pg: Pg,
     /// Opens license keys.

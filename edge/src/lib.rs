@@ -14,6 +14,7 @@ pub mod fulfillment;
 pub mod gate;
 pub mod metrics;
 pub mod pages;
+pub mod payments;
 pub mod query;
 pub mod quotas;
 pub mod router;

@@ -28,6 +28,13 @@ ops::metrics! {
         pub tax_quotes_total: IntCounterVec["how"],
         /// Entries in the queue of tax questions, as last seen.
         pub tax_queue_depth: IntGauge,
+        /// Questions for the payment of an order, by how they were answered: ready, settled (there is nothing left to pay), refused, unavailable
+        /// (Stripe does not answer), no_answer (in time), not_asked (Redis is away), shed.
+        pub payments_asked_total: IntCounterVec["how"],
+        /// Entries in the queue of questions for payments, as last seen.
+        pub payment_queue_depth: IntGauge,
+        /// Orders that customers have made in the hosted cart, by where: cart or market.
+        pub orders_placed_total: IntCounterVec["where"],
         /// Buckets of addresses that are remembered.
         pub address_buckets: IntGauge,
         /// API keys in the snapshot.

@@ -9,6 +9,7 @@ pub mod errors;
 pub mod form;
 pub mod locale;
 pub mod market;
+pub mod payment;
 pub mod problem;
 pub mod receipt;
 pub mod texts;
@@ -37,6 +38,12 @@ pub enum Page {
     SaveDetails,
     /// `pages/check.rs`
     Check,
+    /// `pages/check.rs`
+    PlaceOrder,
+    /// `pages/payment.rs`
+    Payment,
+    /// `pages/payment.rs`
+    TestPayment,
     /// `pages/receipt.rs`
     Receipt,
     /// `pages/market.rs`
@@ -63,6 +70,9 @@ pub async fn serve(edge: &Edge, page: Page, call: &Call<'_>) -> Result<Answer, A
         Page::Details => details::show(edge, &mut visit, call).await,
         Page::SaveDetails => details::save(edge, &mut visit, call).await,
         Page::Check => check::show(edge, &mut visit, call).await,
+        Page::PlaceOrder => check::place(edge, &mut visit, call).await,
+        Page::Payment => payment::show(edge, &mut visit, call).await,
+        Page::TestPayment => payment::test(edge, &mut visit, call).await,
         Page::Receipt => receipt::show(edge, &mut visit, call).await,
         Page::Market => market::show(edge, &visit, call).await,
         Page::AddOnMarket => market::add(edge, &visit, call).await,

@@ -85,7 +85,7 @@ const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
 const WEBHOOKS: Access = Access::Key(Scope::Webhooks, QuotaName::Api);
 
 /// Every route there is.
-pub static ROUTES: [Route; 32] = [
+pub static ROUTES: [Route; 35] = [
     route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
     route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
     route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
@@ -131,6 +131,9 @@ pub static ROUTES: [Route; 32] = [
     route("details", Method::GET, "/s/{slug}/cart/{cart_id}/details", Access::Page, Endpoint::Page(Page::Details)),
     route("save_details", Method::POST, "/s/{slug}/cart/{cart_id}/details", Access::Page, Endpoint::Page(Page::SaveDetails)),
     route("check", Method::GET, "/s/{slug}/cart/{cart_id}/pay", Access::Page, Endpoint::Page(Page::Check)),
+    route("place_order", Method::POST, "/s/{slug}/cart/{cart_id}/pay", Access::Page, Endpoint::Page(Page::PlaceOrder)),
+    route("payment", Method::GET, "/s/{slug}/payment/{link}", Access::Page, Endpoint::Page(Page::Payment)),
+    route("test_payment", Method::POST, "/s/{slug}/payment/{link}", Access::Page, Endpoint::Page(Page::TestPayment)),
     route("receipt", Method::GET, "/s/{slug}/receipt/{link}", Access::Page, Endpoint::Page(Page::Receipt)),
     route("market", Method::GET, "/market", Access::Page, Endpoint::Page(Page::Market)),
     route("add_on_market", Method::POST, "/market", Access::Page, Endpoint::Page(Page::AddOnMarket)),

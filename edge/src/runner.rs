@@ -10,7 +10,7 @@ use anyhow::Context;
 use common::api_key::ApiKeyHasher;
 use common::clock::Clock;
 use common::geo::Subdivisions;
-use common::job::{COMPUTE_TAX, FULFILL_ORDER};
+use common::job::{COMPUTE_TAX, CREATE_PAYMENT, FULFILL_ORDER};
 use common::receipt::ReceiptSigner;
 use common::seal::{Purpose, Sealer};
 use common::session::SessionSigner;
@@ -33,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::subdivisions::SubdivisionBodies;
-use crate::asking::Asking;
+use crate::asking::{Asker, Asking};
 use crate::edge::{Edge, Knobs};
 use crate::follow::{self, Follower};
 use crate::fulfillment::{Fulfillment, Patience, Settled};
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
+use crate::payments::{Means, Payments};
 use crate::quotas::Quotas;
 use crate::router::Router;
 use crate::server::guarded::Deadlines;
@@ -152,7 +153,6 @@ pub async fn start_on(
     });
     let depth = Arc::new(AtomicU64::new(0));
     let queue = Producer::new(client.clone(), QueueName::new(prefix, FULFILL_ORDER));
-    let tax_queue = Producer::new(client, QueueName::new(prefix, COMPUTE_TAX));
     let fulfillment = Fulfillment {
         pg: pg.clone(),
         asking: Asking { queue: queue.clone(), inbox: inbox.clone(), jobs: sealer(Purpose::Job) },
@@ -169,12 +169,22 @@ pub async fn start_on(
             depth_max: settings.queue.depth_max,
         },
     };
-    let tax_quotes = TaxQuotes {
-        asking: Asking { queue: tax_queue, inbox, jobs: sealer(Purpose::Job) },
+    let asker = |job, deadline| Asker {
+        asking: Asking {
+            queue: Producer::new(client.clone(), QueueName::new(prefix, job)),
+            inbox: inbox.clone(),
+            jobs: sealer(Purpose::Job),
+        },
         waiters: Semaphore::new(settings.edge.waiters_max),
-        depth: Arc::default(),
+        depth: AtomicU64::default(),
         depth_max: settings.queue.depth_max,
-        deadline: settings.edge.tax_deadline,
+        deadline,
+    };
+    let tax_quotes = TaxQuotes { asker: asker(COMPUTE_TAX, settings.edge.tax_deadline), metrics: edge_metrics.clone() };
+    let payments = Payments {
+        asker: asker(CREATE_PAYMENT, settings.edge.payment_deadline),
+        live: Means::of(settings, common::mode::Mode::Live),
+        test: Means::of(settings, common::mode::Mode::Test),
         metrics: edge_metrics.clone(),
     };
     let settled = fulfillment.settled.clone();
@@ -191,6 +201,7 @@ pub async fn start_on(
         receipts: ReceiptSigner::new(&settings.secrets.session_signing),
         fulfillment,
         tax_quotes,
+        payments,
         pg: pg.clone(),
         licenses: sealer(Purpose::License),
         webhook_secrets: sealer(Purpose::WebhookSecret),
@@ -347,10 +358,13 @@ impl Observer {
                 self.depth.store(depth, Ordering::Relaxed);
                 metrics.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
             }
-            let tax_quotes = &self.edge.tax_quotes;
-            if let Ok(depth) = tax_quotes.asking.queue.depth().await {
-                tax_quotes.depth.store(depth, Ordering::Relaxed);
-                metrics.tax_queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+            let askers =
+                [(&self.edge.tax_quotes.asker, &metrics.tax_queue_depth), (&self.edge.payments.asker, &metrics.payment_queue_depth)];
+            for (asker, gauge) in askers {
+                if let Ok(depth) = asker.asking.queue.depth().await {
+                    asker.depth.store(depth, Ordering::Relaxed);
+                    gauge.set(i64::try_from(depth).unwrap_or(i64::MAX));
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -3,7 +3,9 @@
 pub mod apply_stripe_events;
 pub mod complete_orders;
 pub mod compute_tax;
+pub mod create_payment;
 pub mod deliver_webhook;
+pub mod expire_orders;
 pub mod follow_taxes;
 pub mod fulfill_order;
 pub mod observe;

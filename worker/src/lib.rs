@@ -10,4 +10,5 @@ pub mod outgoing;
 pub mod payments;
 pub mod questions;
 pub mod runner;
+pub mod stripe_api;
 pub mod webhooks;

@@ -54,6 +54,12 @@ ops::metrics! {
         pub stripe_events_parked: IntGauge,
         /// Age in seconds of the oldest event of Stripe's whose order is not there yet.
         pub stripe_events_parked_oldest_seconds: IntGauge,
+        /// Questions to Stripe, by what came of them: answered, refused (asking again brings the same) or unavailable.
+        pub stripe_requests_total: IntCounterVec["outcome"],
+        /// Seconds that a question to Stripe took, until the answer or until it was given up.
+        pub stripe_request_seconds: Histogram = vec![0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+        /// Orders that were given up because nobody paid them.
+        pub orders_expired_total: IntCounter,
         /// Paid orders that wait for license keys.
         pub orders_awaiting_stock: IntGauge,
         /// Seconds for which the first of them has waited.

@@ -1,7 +1,7 @@
-//! The HTTP client that posts to partners' servers. Whoever chose the URL is not trusted, nor is the server behind it: only checked
-//! addresses are connected to, no redirect is followed, and whatever is read is bounded, in bytes and in time.
+//! The HTTP client for other people's servers: partners', and Stripe's. Whoever chose the URL is not trusted, nor is the server behind it:
+//! only checked addresses are connected to, no redirect is followed, and whatever is read is bounded, in bytes and in time.
 //!
-//! One attempt is one POST. Whether and when there is another is somebody else's decision.
+//! One attempt is one request. Whether and when there is another is somebody else's decision.
 
 mod connector;
 mod failure;
@@ -9,6 +9,7 @@ mod resolve;
 mod wire;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,8 +35,8 @@ const HEAD_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// What is read of an answer's body. A server that sends more loses its connection, not its answer.
 const BODY_READ_MAX: usize = 64 * 1024;
-/// What is kept of it.
-const BODY_KEPT_MAX: usize = 2 * 1024;
+/// What is kept of a partner's answer.
+const NOTE_MAX: usize = 2 * 1024;
 const RETRY_AFTER_MAX: usize = 128;
 /// How long a connection is kept for the next delivery to the same host and port.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,6 +46,35 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Outgoing {
     client: Client<Connector, Full<Bytes>>,
     timeout: Duration,
+    body_kept_max: usize,
+}
+
+/// What a client may take.
+#[derive(Debug)]
+pub struct Bounds<'s> {
+    /// For a new connection.
+    pub connect_timeout: Duration,
+    /// For one attempt as a whole.
+    pub timeout: Duration,
+    /// Connections to one host and port that are kept for the next attempt.
+    pub idle_per_host_max: usize,
+    /// Bytes of an answer's body that are kept, at most the 64 KiB that are read.
+    pub body_kept_max: usize,
+    /// PEM file with the authorities that certificates are checked against; the system's own without.
+    pub tls_ca_file: Option<&'s Path>,
+}
+
+impl<'s> From<&'s config::Webhooks> for Bounds<'s> {
+    fn from(settings: &'s config::Webhooks) -> Self {
+        Self {
+            connect_timeout: settings.connect_timeout,
+            timeout: settings.timeout,
+            // Fewer than an endpoint may have at once, and a burst would make new ones all the time.
+            idle_per_host_max: settings.in_flight_per_endpoint_max,
+            body_kept_max: NOTE_MAX,
+            tls_ca_file: settings.tls_ca_file.as_deref(),
+        }
+    }
 }
 
 impl fmt::Debug for Outgoing {
@@ -53,10 +83,10 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// What one POST came to.
+/// What one attempt came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// What the partner's server said, or why it did not.
+    /// What the server said, or why it did not.
     pub outcome: Outcome,
     /// How long it took, a connection included where one had to be made.
     pub duration: Duration,
@@ -71,7 +101,7 @@ pub enum Outcome {
         status: u16,
         /// The header of this name as it came, where it is one line of at most 128 visible characters.
         retry_after: Option<String>,
-        /// The first 2 KiB of the body, never decompressed, or what had come of it when the time was over.
+        /// The first bytes of the body, never decompressed, or what had come of it when the time was over.
         body: Vec<u8>,
     },
     /// No answer. Whether the server has seen the request is unknown.
@@ -90,40 +120,46 @@ pub enum OutgoingError {
 }
 
 impl Outgoing {
-    /// A client that keeps these rules. Looks up no name and connects nowhere before the first [`Outgoing::post`].
-    pub fn new(settings: &config::Webhooks, rules: Rules, resolver: Arc<dyn Resolve>) -> Result<Self, OutgoingError> {
-        let connector = Connector::new(rules, resolver, tls_config(settings)?, settings.connect_timeout);
+    /// A client that keeps these rules. Looks up no name and connects nowhere before the first [`Outgoing::send`].
+    pub fn new(bounds: Bounds<'_>, rules: Rules, resolver: Arc<dyn Resolve>) -> Result<Self, OutgoingError> {
+        let connector = Connector::new(rules, resolver, tls_config(bounds.tls_ca_file)?, bounds.connect_timeout);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
-            // Fewer than an endpoint may have at once, and a burst would make new ones all the time.
-            .pool_max_idle_per_host(settings.in_flight_per_endpoint_max)
+            .pool_max_idle_per_host(bounds.idle_per_host_max)
             // Only requests of which not a byte was sent.
             .retry_canceled_requests(true)
             .http1_max_buf_size(HEAD_MAX)
             .http1_max_headers(HEADERS_MAX)
             .build(connector);
-        Ok(Self { client, timeout: settings.timeout })
+        Ok(Self { client, timeout: bounds.timeout, body_kept_max: bounds.body_kept_max })
     }
 
-    /// Posts this body with these headers; `Host` and `Content-Length` are added. Ends within `webhooks.timeout_ms`.
-    pub async fn post(&self, target: &Target, headers: HeaderMap, body: Bytes) -> Attempt {
+    /// Sends this body with these headers; `Host` and `Content-Length` are added. Ends within [`Bounds::timeout`].
+    pub async fn send(&self, method: Method, target: &Target, headers: HeaderMap, body: Bytes) -> Attempt {
         let begun = Instant::now();
         let deadline = tokio::time::Instant::from_std(begun + self.timeout);
-        let outcome = match self.exchange(target, headers, body, deadline).await {
+        let uri = Uri::try_from(target.as_str()).map_err(|error| Failure::Url(error.to_string()));
+        let request = uri.map(|uri| {
+            let mut request = Request::new(Full::new(body));
+            *request.method_mut() = method;
+            *request.uri_mut() = uri;
+            *request.headers_mut() = headers;
+            request
+        });
+        let answered = match request {
+            Ok(request) => self.exchange(request, deadline).await,
+            Err(failure) => Err(failure),
+        };
+        let outcome = match answered {
             Ok(answered) => answered,
             Err(failure) => Outcome::Failed(failure),
         };
         Attempt { outcome, duration: begun.elapsed() }
     }
 
-    async fn exchange(&self, target: &Target, headers: HeaderMap, body: Bytes, deadline: tokio::time::Instant) -> Result<Outcome, Failure> {
-        let uri = Uri::try_from(target.as_str()).map_err(|error| Failure::Url(error.to_string()))?;
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
+    async fn exchange(&self, request: Request<Full<Bytes>>, deadline: tokio::time::Instant) -> Result<Outcome, Failure> {
         let response = match timeout_at(deadline, self.client.request(request)).await {
             Err(_) => return Err(Failure::Timeout),
             Ok(Err(error)) => return Err(Failure::of(&error)),
@@ -134,17 +170,17 @@ impl Outgoing {
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
         // Late, broken or too long: what has come is kept, and the connection is closed as the rest is dropped.
-        let _ = timeout_at(deadline, read_start(incoming, &mut body)).await;
+        let _ = timeout_at(deadline, read_start(incoming, &mut body, self.body_kept_max)).await;
         Ok(Outcome::Answered { status: head.status.as_u16(), retry_after, body })
     }
 }
 
 /// Reads to the body's end, so that the connection can be used again, unless that is too far away.
-async fn read_start(mut incoming: Incoming, kept: &mut Vec<u8>) -> Result<(), hyper::Error> {
+async fn read_start(mut incoming: Incoming, kept: &mut Vec<u8>, kept_max: usize) -> Result<(), hyper::Error> {
     let mut read = 0;
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        kept.extend_from_slice(&data[..data.len().min(BODY_KEPT_MAX - kept.len())]);
+        kept.extend_from_slice(&data[..data.len().min(kept_max - kept.len())]);
         read += data.len();
         if read > BODY_READ_MAX {
             break;
@@ -154,11 +190,11 @@ async fn read_start(mut incoming: Incoming, kept: &mut Vec<u8>) -> Result<(), hy
 }
 
 /// Certificates and names are always verified, against the platform's roots or the file's.
-fn tls_config(settings: &config::Webhooks) -> Result<rustls::ClientConfig, OutgoingError> {
+fn tls_config(authorities: Option<&Path>) -> Result<rustls::ClientConfig, OutgoingError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let no_system = |error: rustls::Error| OutgoingError::SystemAuthorities(error.to_string());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(no_system)?;
-    let builder = match &settings.tls_ca_file {
+    let builder = match authorities {
         Some(path) => {
             let unusable = |error: &dyn fmt::Display| OutgoingError::AuthorityFile(format!("{}: {error}", path.display()));
             let mut roots = rustls::RootCertStore::empty();

@@ -115,6 +115,20 @@ impl Payments {
         Ok(known.facts.is_allocated)
     }
 
+    /// Gives up an order that nobody has paid. Returns whether it was still to be paid.
+    pub async fn expire(&self, mode: Mode, id: &OrderId) -> Result<bool, StorageError> {
+        let mut client = self.pg.client().await?;
+        let tx = client.transaction().await?;
+        let subject = Subject { order_id: Some(id.clone()), payment_intent: None };
+        let known = order_payments::lock(&*tx, mode, &subject).await?;
+        // Meanwhile it may have been paid.
+        let Some(mut known) = known.filter(|known| known.order.status == OrderStatus::Pending) else { return Ok(false) };
+        known.facts.is_expired = true;
+        order_payments::store(&*tx, &known).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// Does what follows from the facts: license keys, status, events.
     async fn follow(
         &self,

@@ -38,14 +38,17 @@ use crate::allocation::Allocator;
 use crate::fulfillment::Fulfillment;
 use crate::jobs::apply_stripe_events::{self, ApplyStripeEvents};
 use crate::jobs::compute_tax::ComputeTax;
+use crate::jobs::create_payment::CreatePayment;
 use crate::jobs::deliver_webhook::DeliverWebhook;
+use crate::jobs::expire_orders::ExpireOrders;
 use crate::jobs::fulfill_order::FulfillOrder;
 use crate::jobs::prune::Pruner;
-use crate::jobs::{complete_orders, compute_tax, deliver_webhook, follow_taxes, fulfill_order, observe, poll_webhooks};
+use crate::jobs::{complete_orders, compute_tax, create_payment, deliver_webhook, follow_taxes, fulfill_order, observe, poll_webhooks};
 use crate::metrics::WorkerMetrics;
 use crate::outgoing::{Outgoing, SystemResolver};
 use crate::payments::Payments;
 use crate::questions::Questions;
+use crate::stripe_api::StripeApi;
 use crate::webhooks::hints::Hints;
 use crate::webhooks::{self, Dispatcher};
 
@@ -56,6 +59,7 @@ const POSTGRES_CHECK: &str = "postgres";
 const QUEUE_CHECK: &str = "queue";
 const WEBHOOK_QUEUE_CHECK: &str = "webhook_queue";
 const TAX_QUEUE_CHECK: &str = "tax_queue";
+const PAYMENT_QUEUE_CHECK: &str = "payment_queue";
 const TAX_RATES_CHECK: &str = "tax_rates";
 
 /// Runs a worker until the process is asked to stop.
@@ -68,7 +72,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
     // Known before anybody can ask: a process that has not said what it needs would seem ready.
-    for check in [POSTGRES_CHECK, QUEUE_CHECK, WEBHOOK_QUEUE_CHECK, TAX_QUEUE_CHECK, TAX_RATES_CHECK] {
+    for check in [POSTGRES_CHECK, QUEUE_CHECK, WEBHOOK_QUEUE_CHECK, TAX_QUEUE_CHECK, PAYMENT_QUEUE_CHECK, TAX_RATES_CHECK] {
         health.check(check, Need::Required);
     }
     let admin = AdminServer::start(settings.worker.admin_listen, metrics.clone(), health.clone())?;
@@ -111,7 +115,7 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
     let rules = if settings.mode == config::Mode::Production { Rules::Production } else { Rules::Development };
     let parts = webhooks::Parts {
         pg: pg.clone(),
-        outgoing: Outgoing::new(&settings.webhooks, rules, Arc::new(SystemResolver::new()))?,
+        outgoing: Outgoing::new((&settings.webhooks).into(), rules, Arc::new(SystemResolver::new()))?,
         secrets: sealer(Purpose::WebhookSecret),
         rules,
         clock: Arc::new(SystemClock::new()),
@@ -163,6 +167,18 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         check: health.check(TAX_QUEUE_CHECK, Need::Required),
     };
     work.spawn_supervised(compute_tax::NAME, Backoff::default(), move |stop| computing.clone().run(stop));
+    let paying = Reading {
+        settings: settings.clone(),
+        queue: QueueName::new(&settings.queue.prefix, create_payment::NAME),
+        open: pg.health(),
+        job: Arc::new(CreatePayment {
+            pg: pg.clone(),
+            stripe: StripeApi::new(&settings.stripe, rules, worker_metrics.clone())?,
+            questions: questions(create_payment::NAME),
+        }),
+        check: health.check(PAYMENT_QUEUE_CHECK, Need::Required),
+    };
+    work.spawn_supervised(create_payment::NAME, Backoff::default(), move |stop| paying.clone().run(stop));
     let follower = follow_taxes::Follower {
         pg: pg.clone(),
         taxes,
@@ -193,16 +209,18 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         let dispatcher = settling.clone();
         async move { dispatcher.settle(stop).await }
     });
-    let applying = ApplyStripeEvents {
+    let payments = Arc::new(Payments {
         pg: pg.clone(),
-        payments: Arc::new(Payments {
-            pg: pg.clone(),
-            allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&settings.secrets.license_digest)),
-            clock: Arc::new(SystemClock::new()),
-            dispatcher: Some(dispatcher.clone()),
-        }),
-        metrics: worker_metrics.clone(),
-    };
+        allocator: Allocator::new(sealer(Purpose::License), LicenseDigester::new(&settings.secrets.license_digest)),
+        clock: Arc::new(SystemClock::new()),
+        dispatcher: Some(dispatcher.clone()),
+    });
+    let applying = ApplyStripeEvents { pg: pg.clone(), payments: payments.clone(), metrics: worker_metrics.clone() };
+    let expiring = ExpireOrders { pg: pg.clone(), payments, after: settings.worker.unpaid_orders_expire, metrics: worker_metrics.clone() };
+    let every_sweep = settings.worker.sweep_interval;
+    work.spawn_supervised("expire_orders", Backoff::default(), move |stop| {
+        once_up(expiring.pg.clone(), stop.clone(), expiring.clone().run(every_sweep, stop))
+    });
     let (told, every) = (notices.clone(), settings.worker.sweep_interval);
     work.spawn_supervised(apply_stripe_events::NAME, Backoff::default(), move |stop| {
         let applying = applying.clone();
@@ -278,6 +296,12 @@ impl Job for FulfillOrder {
 }
 
 impl Job for ComputeTax {
+    fn run(self: Arc<Self>, batch: Batch, settler: Settler) -> impl Future<Output = ()> + Send {
+        self.run(batch, settler)
+    }
+}
+
+impl Job for CreatePayment {
     fn run(self: Arc<Self>, batch: Batch, settler: Settler) -> impl Future<Output = ()> + Send {
         self.run(batch, settler)
     }

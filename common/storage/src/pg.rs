@@ -13,6 +13,7 @@ pub mod license_keys;
 pub mod listener;
 pub mod listings;
 pub mod migrations;
+pub mod order_checkouts;
 pub mod order_items;
 pub mod order_payments;
 pub mod orders;

@@ -3,6 +3,8 @@
 //! Development only. No production crate may depend on this one.
 
 #[cfg(feature = "database")]
+pub mod browser;
+#[cfg(feature = "database")]
 pub mod clock;
 #[cfg(feature = "database")]
 pub mod database;

@@ -24,6 +24,8 @@ pub struct Environment {
     pub redis_url: Option<String>,
     /// Whether the caller has decided about TLS to Postgres.
     pub postgres_tls_is_set: bool,
+    /// Whether the caller has signing secrets of Stripe's own.
+    pub stripe_is_set: bool,
 }
 
 impl Environment {
@@ -38,12 +40,17 @@ impl Environment {
             database_url: url("DATABASE_URL", &["postgres://", "postgresql://"])?,
             redis_url: url("REDIS_URL", &["redis://", "rediss://"])?,
             postgres_tls_is_set: env::var_os("ANONYMOUSPAY_POSTGRES__TLS").is_some(),
+            stripe_is_set: env::vars_os().any(|(name, _)| is_signing_secret(&name)),
         })
     }
 }
 
 fn is_of_this_package(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+}
+
+fn is_signing_secret(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("ANONYMOUSPAY_STRIPE__") && name.contains("_SIGNING_SECRETS"))
 }
 
 fn url(name: &str, schemes: &[&str]) -> Result<Option<String>> {

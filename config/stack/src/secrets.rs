@@ -1,5 +1,5 @@
-//! The four secrets of this machine's stack, and the passwords of its edges' and workers' logins to our own Postgres: made once, kept in
-//! files that only we may read.
+//! The four secrets of this machine's stack, the passwords of its edges' and workers' logins to our own Postgres, and what Stripe's events are
+//! signed with: made once, kept in files that only we may read.
 
 use std::fs;
 use std::path::Path;
@@ -21,11 +21,17 @@ pub struct Secrets {
     pub postgres_edge: String,
     /// Letters and digits.
     pub postgres_worker: String,
+    /// As if Stripe had given them: by them the test payment of this stack is signed, and load tests sign their events.
+    pub stripe_live: String,
+    /// The same for test mode.
+    pub stripe_test: String,
 }
 
 const NAMES: [&str; 4] = ["api_key_pepper", "session_signing", "sealing", "license_digest"];
 /// Nothing hangs on these: a login whose password is gone gets another one.
 const PASSWORDS: [&str; 2] = ["postgres_edge", "postgres_worker"];
+/// What was signed with these was signed for minutes.
+const SIGNING: [&str; 2] = ["stripe_live", "stripe_test"];
 
 impl Secrets {
     /// Reads them; the ones that are not there are made.
@@ -34,6 +40,7 @@ impl Secrets {
         let [api_key_pepper, session_signing, sealing, license_digest] =
             NAMES.map(|name| read_or_make(&path(name), |bytes| format!("k1:{}", STANDARD.encode(bytes))));
         let [postgres_edge, postgres_worker] = PASSWORDS.map(|name| read_or_make(&path(name), hex));
+        let [stripe_live, stripe_test] = SIGNING.map(|name| read_or_make(&path(name), |bytes| format!("whsec_{}", hex(bytes))));
         Ok(Self {
             api_key_pepper: api_key_pepper?,
             session_signing: session_signing?,
@@ -41,6 +48,8 @@ impl Secrets {
             license_digest: license_digest?,
             postgres_edge: postgres_edge?,
             postgres_worker: postgres_worker?,
+            stripe_live: stripe_live?,
+            stripe_test: stripe_test?,
         })
     }
 
@@ -51,7 +60,11 @@ impl Secrets {
 
     /// For `--fresh`.
     pub fn forget(folder: &Folder) -> Result<()> {
-        NAMES.iter().chain(&PASSWORDS).try_for_each(|name| Ok(remove_if_there(&folder.secrets().join(name).with_extension("txt"))?))
+        NAMES
+            .iter()
+            .chain(&PASSWORDS)
+            .chain(&SIGNING)
+            .try_for_each(|name| Ok(remove_if_there(&folder.secrets().join(name).with_extension("txt"))?))
     }
 }
 

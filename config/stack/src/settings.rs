@@ -20,6 +20,8 @@ pub struct Settings {
     pub redis_url: String,
     /// Says nothing about TLS to Postgres because the caller has.
     pub postgres_tls_is_set: bool,
+    /// Takes Stripe's events under secrets of the caller's.
+    pub stripe_is_set: bool,
     pub secrets: Secrets,
 }
 
@@ -28,6 +30,12 @@ impl Settings {
     pub fn apply(&self, launch: Launch) -> Launch {
         // Our own Postgres is on loopback and speaks no TLS, as most that a developer names do.
         let launch = if self.postgres_tls_is_set { launch } else { launch.env("ANONYMOUSPAY_POSTGRES__TLS", "disable") };
+        let launch = match self.stripe_is_set {
+            true => launch,
+            false => launch
+                .env("ANONYMOUSPAY_STRIPE__LIVE_SIGNING_SECRETS", &self.secrets.stripe_live)
+                .env("ANONYMOUSPAY_STRIPE__TEST_SIGNING_SECRETS", &self.secrets.stripe_test),
+        };
         launch
             .env("ANONYMOUSPAY_MODE", "development")
             .env("ANONYMOUSPAY_HTTP__PUBLIC_BASE_URL", base_url())

@@ -216,6 +216,7 @@ while :; do read line <> "$folder/$name.wait"; done
                 worker_database_url: "postgres://worker@a".into(),
                 redis_url: "redis://b".into(),
                 postgres_tls_is_set: false,
+                stripe_is_set: false,
                 secrets: Secrets::read_or_make(&folder).unwrap(),
             };
             Self { root, folder, settings, system: System::default() }

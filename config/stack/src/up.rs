@@ -102,6 +102,8 @@ struct Running {
     redis_url: String,
     demo: Demo,
     receiver: Receiver,
+    /// Empty where the caller has secrets of its own.
+    stripe_signing_secret: String,
 }
 
 fn start(
@@ -126,7 +128,9 @@ fn start(
     let [edge_database_url, worker_database_url] =
         logins.as_ref().map_or_else(own_login, |logins| logins.each_ref().map(|login| login.url(&database_url)));
     let postgres_tls_is_set = environment.postgres_tls_is_set;
-    let settings = Settings { database_url, edge_database_url, worker_database_url, redis_url, postgres_tls_is_set, secrets };
+    let stripe_is_set = environment.stripe_is_set;
+    let settings =
+        Settings { database_url, edge_database_url, worker_database_url, redis_url, postgres_tls_is_set, stripe_is_set, secrets };
     interrupt.check()?;
     let worker = || settings.apply(Launch::new("worker", &programs.worker)).arg("--json");
     worker().arg("migrate").must_succeed().context("cannot migrate the database")?;
@@ -147,7 +151,8 @@ fn start(
         }
     }
     system.wait_until_ready(interrupt)?;
-    Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo, receiver })
+    let stripe_signing_secret = if stripe_is_set { String::new() } else { settings.secrets.stripe_live };
+    Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo, receiver, stripe_signing_secret })
 }
 
 /// Our own servers where the caller names none.
@@ -249,6 +254,7 @@ fn describe(running: &Running, system: &System) -> Pairs {
         ("LOADTEST_API_KEY", running.demo.loadtest_api_key.clone()),
         ("WEBHOOK_ID", running.demo.webhook.id.clone()),
         ("WEBHOOK_SECRET", running.demo.webhook.secret.clone()),
+        ("STRIPE_SIGNING_SECRET", running.stripe_signing_secret.clone()),
         ("DATABASE_URL", running.database_url.clone()),
         ("REDIS_URL", running.redis_url.clone()),
         ("EDGE_PID", first(&edges)),

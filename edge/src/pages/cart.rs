@@ -16,6 +16,7 @@ use storage::pg::carts::{self, Cart, NewCart, PricedLine};
 
 use super::form::Form;
 use super::market;
+use super::payment;
 use super::texts::fill;
 use super::visit::{Frame, Visit};
 use crate::answer::Answer;
@@ -202,6 +203,9 @@ pub struct CartPage {
 pub async fn show(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Answer, PageError> {
     let store = store(edge, call)?;
     let cart = mine(edge, visit, call, &store).await?;
+    if let Some(order_id) = &cart.order_id {
+        return payment::go_on(edge, visit, &store, cart.mode, order_id);
+    }
     let priced = in_time(edge, async { Ok::<_, PageError>(carts::priced(&**edge.pg.client().await?, &cart).await?) }).await?;
     let page = CartPage {
         frame: frame(visit, &store, &cart, 1),
@@ -219,6 +223,9 @@ pub async fn change(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<A
     let store = store(edge, call)?;
     let form = visit.form(call)?;
     let cart = mine(edge, visit, call, &store).await?;
+    if let Some(order_id) = &cart.order_id {
+        return payment::go_on(edge, visit, &store, cart.mode, order_id);
+    }
     if cart.session_id.is_some() {
         return Err(PageError::new(PageProblem::BadRequest));
     }

@@ -9,6 +9,7 @@ use storage::pg::carts::{self, Details};
 
 use super::cart;
 use super::form::Form;
+use super::payment;
 use super::visit::{Frame, Visit};
 use crate::answer::Answer;
 use crate::api::database::in_time;
@@ -73,6 +74,9 @@ pub struct DetailsPage {
 pub async fn show(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Answer, PageError> {
     let store = cart::store(edge, call)?;
     let cart = cart::mine(edge, visit, call, &store).await?;
+    if let Some(order_id) = &cart.order_id {
+        return payment::go_on(edge, visit, &store, cart.mode, order_id);
+    }
     let before = cart::address(&store, &cart.id, "");
     let typed = Typed::of_details(&cart.details);
     visit.page(&page(edge, call, cart::frame(visit, &store, &cart, 2), &typed, Wrong::default(), before))
@@ -83,6 +87,9 @@ pub async fn save(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Ans
     let store = cart::store(edge, call)?;
     let form = visit.form(call)?;
     let cart = cart::mine(edge, visit, call, &store).await?;
+    if let Some(order_id) = &cart.order_id {
+        return payment::go_on(edge, visit, &store, cart.mode, order_id);
+    }
     let typed = Typed::of_form(&form);
     match typed.check(edge, call) {
         Err(wrong) => {

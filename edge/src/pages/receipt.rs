@@ -9,6 +9,7 @@ use storage::pg::{carts, order_items, orders, products};
 
 use super::cart;
 use super::market;
+use super::payment;
 use super::texts::{Texts, fill};
 use super::visit::{Frame, Visit};
 use crate::answer::Answer;
@@ -50,6 +51,8 @@ pub struct ReceiptPage {
     pub total: String,
     /// By product.
     pub products: Vec<Keys>,
+    /// The way to the payment, while there is something to pay.
+    pub pay: Option<String>,
     /// The way back to the shop.
     pub back: Option<String>,
     /// The rest of a cart over several stores.
@@ -66,6 +69,10 @@ pub async fn show(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Ans
     let store = cart::store(edge, call)?;
     let absent = || PageError::new(PageProblem::NotFound);
     let (mode, id) = edge.receipts.verify(call.params.id).ok_or_else(absent)?;
+    // Stripe sends customers back with its payment's secret in the URL, which is no place for one.
+    if !call.query.is_empty() {
+        return visit.see_other(&address(edge, &store, mode, &id));
+    }
     let read = in_time(edge, async {
         let client = edge.pg.client().await?;
         let order = orders::get(&**client, store.id, mode, &id).await?.ok_or_else(absent)?;
@@ -94,6 +101,7 @@ pub async fn show(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Ans
         bought: fill(frame.t.receipt_bought_at, &bought.each_ref().map(|(name, value)| (*name, value.as_str()))),
         total: total(&frame, &order),
         products: keys.collect(),
+        pay: (order.status == OrderStatus::Pending).then(|| payment::address(edge, &store, mode, &order.id)),
         back: cart.as_ref().and_then(|cart| cart.metadata("return_url_success")).and_then(|url| back(url, &order.id)),
         next: more.then_some(market::CART),
         frame,
@@ -115,7 +123,8 @@ fn standing(t: &'static Texts, status: OrderStatus) -> (&'static str, &'static s
     }
 }
 
-fn total(frame: &Frame, order: &Order) -> String {
+/// What was or is to be paid, as text; empty where nobody said.
+pub(super) fn total(frame: &Frame, order: &Order) -> String {
     let currency = order.currency.as_deref().and_then(|code| common::money::Currency::parse(code).ok());
     let minor = order.total_minor.and_then(|minor| common::money::Minor::new(minor).ok());
     minor.zip(currency).map(|(minor, currency)| frame.locale.money(minor, currency)).unwrap_or_default()

@@ -131,6 +131,10 @@ texts! {
     payment_title: "Payment", "Zahlung", "Paiement", "Pago";
     payment_card: "Card details", "Kartendaten", "Coordonnées bancaires", "Datos de la tarjeta";
     payment_loading: "Loading the payment form…", "Das Zahlungsformular wird geladen …", "Chargement du formulaire de paiement…", "Cargando el formulario de pago…";
+    payment_unreachable: "The payment form could not be loaded. Nothing was charged. Please load this page again.",
+        "Das Zahlungsformular konnte nicht geladen werden. Es wurde nichts berechnet. Bitte laden Sie diese Seite neu.",
+        "Le formulaire de paiement n’a pas pu être chargé. Rien n’a été facturé. Veuillez recharger cette page.",
+        "No se ha podido cargar el formulario de pago. No se ha cobrado nada. Vuelva a cargar esta página.";
     payment_needs_script: "Card payments need JavaScript. Please turn it on and load this page again.",
         "Kartenzahlungen brauchen JavaScript. Bitte schalten Sie es ein und laden Sie diese Seite neu.",
         "Le paiement par carte nécessite JavaScript. Veuillez l’activer puis recharger cette page.",

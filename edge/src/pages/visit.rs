@@ -220,7 +220,11 @@ impl Visit {
         let nonce = &self.nonce;
         let (script, connect, frame) = match sources {
             Sources::Own => ("", "", "'none'"),
-            Sources::Stripe => (" https://js.stripe.com", " https://api.stripe.com", "https://js.stripe.com https://hooks.stripe.com"),
+            Sources::Stripe => (
+                " https://js.stripe.com https://*.js.stripe.com",
+                " https://api.stripe.com",
+                "https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com",
+            ),
         };
         let policy = format!(
             "default-src 'none'; script-src 'nonce-{nonce}'{script}; style-src 'self'; img-src 'self'; connect-src 'self'{connect}; \

@@ -4,7 +4,6 @@ mod addresses;
 mod ambiguous;
 mod behind_proxies;
 mod bodies;
-mod browser;
 mod buckets;
 mod certificates;
 mod deadlines;

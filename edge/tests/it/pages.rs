@@ -7,8 +7,8 @@ use storage::pg::api_keys::Quotas;
 use storage::pg::{listings, products};
 use testkit::shop::Shop;
 
-use crate::browser::{Browser, Page};
 use crate::stage::{Backstage, FULFILL, ORDERS, PATIENCE, PUBLIC_BASE_URL, SESSION, Stage, order, session};
+use testkit::browser::{Browser, Page};
 
 const LINK: &str = "/s/demo/cart/?items=MADE:2&currency=GBP";
 
@@ -56,7 +56,7 @@ fn guarded(page: &Page) {
 async fn a_token_becomes_one_cart_in_every_tab_and_leaves_no_trace_in_the_address() {
     let stage = Stage::new().await;
     let url = checkout(&stage, &session()).await;
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let first = browser.ask(Method::GET, &url, &[]).await;
     let location = first.header("location").to_owned();
     assert_eq!((first.status.as_u16(), first.header("referrer-policy")), (303, "same-origin"));
@@ -73,7 +73,7 @@ async fn a_token_becomes_one_cart_in_every_tab_and_leaves_no_trace_in_the_addres
         assert_eq!(browser.get(address).await.address, location);
     }
     // Who only knows the address has nothing of it, and learns nothing.
-    let mut other = Browser::new(&stage);
+    let mut other = Browser::new(stage.anyone());
     let refused = other.get(&location).await;
     guarded(&refused);
     assert_eq!(refused.status(), 404);
@@ -97,7 +97,7 @@ async fn tokens_that_are_bad_foreign_or_old_are_gone_with_a_way_on() {
     let metadata = json!({"return_url_cancel": "https://shop.example/back?a=1&b=2", "return_url_success": "https://shop.example/done"});
     let url = checkout(&stage, &with_metadata(metadata)).await;
     let token = url.split("token=").nth(1).unwrap();
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let until = tokio::time::timeout(PATIENCE, async {
         while browser.get("/s/other/cart/").await.status() == 404 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -128,7 +128,7 @@ async fn tokens_that_are_bad_foreign_or_old_are_gone_with_a_way_on() {
 #[tokio::test]
 async fn links_are_checked_and_say_what_is_wrong_with_them() {
     let stage = Stage::new().await;
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     for (query, said) in [
         ("add=NONE-SUCH&currency=GBP", "names NONE-SUCH, which this shop does not sell"),
         ("add=MADE&currency=JPY", "which has no price in JPY"),
@@ -156,7 +156,7 @@ async fn links_are_checked_and_say_what_is_wrong_with_them() {
 async fn quantities_change_within_bounds_and_prices_are_the_catalogues_of_now() {
     let stage = Stage::new().await;
     let product = stage.shop.generated(&stage.pg, "LATE").await.unwrap();
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let mut page = browser.get("/s/demo/cart/?items=MADE:2&currency=GBP").await;
     page.has("£29.99 each").has("£59.98");
     page = browser.submit(&page, &[("quantity.MADE", "3"), ("quantity.LATE", "1"), ("price.MADE", "1"), ("currency", "USD")]).await;
@@ -177,10 +177,10 @@ async fn quantities_change_within_bounds_and_prices_are_the_catalogues_of_now() 
 #[tokio::test]
 async fn forms_of_others_change_nothing() {
     let stage = Stage::new().await;
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let page = browser.get(LINK).await;
     let token = page.form_token();
-    let mut other = Browser::new(&stage);
+    let mut other = Browser::new(stage.anyone());
     let foreign = other.get(LINK).await.form_token();
     let wanted = ("quantity.MADE", "9");
     for fields in
@@ -211,7 +211,7 @@ async fn forms_of_others_change_nothing() {
 async fn the_cookie_is_the_hosts_own_exactly_when_customers_come_by_https() {
     for (base, name, secure) in [("https://pay.example", "__Host-ap-browser", true), ("http://pay.example:8000", "ap-browser", false)] {
         let stage = Backstage::new().await.unlimited_addresses().set("HTTP__PUBLIC_BASE_URL", base).start().await;
-        let mut browser = Browser::new(&stage);
+        let mut browser = Browser::new(stage.anyone());
         let answer = browser.ask(Method::GET, LINK, &[]).await;
         let cookie = answer.header("set-cookie").to_owned();
         assert!(cookie.starts_with(&format!("{name}=")), "{cookie}");
@@ -232,7 +232,7 @@ async fn the_cookie_is_the_hosts_own_exactly_when_customers_come_by_https() {
 #[tokio::test]
 async fn details_are_checked_field_by_field_and_ask_for_the_state_where_tax_depends_on_it() {
     let stage = Stage::new().await;
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let cart = browser.get(LINK).await;
     let page = browser.get(&format!("{}details/", cart.address)).await;
     guarded(&page);
@@ -282,7 +282,7 @@ async fn details_are_checked_field_by_field_and_ask_for_the_state_where_tax_depe
 #[tokio::test]
 async fn pages_have_a_limit_of_their_own_and_say_so_as_a_page() {
     let stage = Backstage::new().await.set("LIMITS__PAGES", "3").start().await;
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     for address in ["/s/demo/cart/", "/s/none/", &edge::pages::assets::STYLES.path] {
         assert_ne!(browser.get(address).await.status(), 429, "{address}");
     }
@@ -298,7 +298,7 @@ async fn pages_have_a_limit_of_their_own_and_say_so_as_a_page() {
 #[tokio::test]
 async fn assets_are_kept_for_ever_and_test_mode_is_told() {
     let stage = Stage::new().await;
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let page = browser.get(LINK).await;
     for before in ["rel=\"stylesheet\" href=\"", "<script src=\""] {
         let asset = stage.anyone().get(page.between(before, "\"").unwrap()).await.unwrap();
@@ -336,9 +336,9 @@ async fn the_marketplace_finds_what_is_listed_and_keeps_a_cart_for_each_store() 
         assert!(listings::add(&**client, product.id).await.unwrap());
         assert!(!listings::add(&**client, product.id).await.unwrap());
     }
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     crate::stage::until("the new store to be followed", async || {
-        Browser::new(&stage).get("/s/other/cart/?add=GAME&currency=GBP").await.status() == 200
+        Browser::new(stage.anyone()).get("/s/other/cart/?add=GAME&currency=GBP").await.status() == 200
     })
     .await;
     let page = browser.get("/market/").await;
@@ -360,7 +360,7 @@ async fn the_marketplace_finds_what_is_listed_and_keeps_a_cart_for_each_store() 
     assert_eq!(cart.address, "/market/cart/");
     cart.has("Sold by demo").has("£59.98").has("Sold by other").has("Check out at other").has_not("<script>alert");
     browser.get("/market/").await.has("Cart (3)");
-    Browser::new(&stage).get("/market/cart/").await.has("Your cart is empty.");
+    Browser::new(stage.anyone()).get("/market/cart/").await.has("Your cart is empty.");
 
     // Details are told once, and hold for the other store's part; a part goes when its last line does.
     let parts: Vec<String> =
@@ -387,7 +387,7 @@ async fn a_receipt_shows_license_keys_to_who_has_its_link_and_to_nobody_else() {
     let id = common::ids::OrderId::parse(made["order_id"].as_str().unwrap()).unwrap();
     let store = stage.running.edge.snapshot.store("demo").unwrap();
     let link = edge::pages::receipt::address(&stage.running.edge, &store, Mode::Live, &id);
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let page = browser.get(&link).await;
     guarded(&page);
     assert_eq!(page.status(), 200);
@@ -428,7 +428,7 @@ async fn checked(browser: &mut Browser, query: &str, details: &[(&str, &str)]) -
 #[tokio::test]
 async fn tax_is_a_workers_answer_and_never_a_guess() {
     let stage = Backstage::new().await.unlimited_addresses().set("EDGE__TAX_DEADLINE_MS", "300").start().await;
-    let mut browser = Browser::new(&stage);
+    let mut browser = Browser::new(stage.anyone());
     let british = [("email", "a@b.example"), ("country", "GB")];
     // Nobody is there to ask.
     let page = checked(&mut browser, "items=MADE:2&currency=GBP", &british).await;

@@ -9,7 +9,7 @@ use common::webhook::schedule::{retry_after, wait_after};
 use common::webhook::secret::{WebhookSecret, WebhookSigner};
 use common::webhook_target::{Rules, Target};
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use storage::pg::webhook_deliveries::{Claimed, Ended, Made, Outcome};
 use storage::pg::webhook_endpoints::place;
 
@@ -95,7 +95,7 @@ pub async fn make(parts: &Parts, claimed: &Claimed, claimed_at: Instant, recipie
     }
     let headers = recipient.headers(claimed, unix_s);
     let Attempt { outcome, duration } =
-        parts.outgoing.post(&recipient.target, headers, Bytes::copy_from_slice(claimed.body.as_bytes())).await;
+        parts.outgoing.send(Method::POST, &recipient.target, headers, Bytes::copy_from_slice(claimed.body.as_bytes())).await;
     parts.metrics.webhook_attempt_seconds.observe(duration.as_secs_f64());
     let (outcome, label, sign, answer) = judge(outcome, claimed, unix_s, rand::random());
     parts.metrics.webhook_attempts_total.with_label_values(&[label]).inc();

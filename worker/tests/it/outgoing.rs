@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::webhook_target::{Rules, Target};
 use futures_util::future::BoxFuture;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use testkit::receiver::{Answer, Behavior, CertificateKind, HOST, Receiver};
 use worker::outgoing::{Attempt, Failure, Outcome, Outgoing, Resolve};
 
@@ -52,7 +52,7 @@ fn client(rules: Rules, authority_pem: Option<&str>, resolver: Arc<dyn Resolve>)
         in_flight_per_destination_max: 8,
         tls_ca_file: Some(file.path().to_owned()),
     };
-    Outgoing::new(&settings, rules, resolver).unwrap()
+    Outgoing::new((&settings).into(), rules, resolver).unwrap()
 }
 
 fn local_client() -> Outgoing {
@@ -64,7 +64,7 @@ async fn post(client: &Outgoing, url: &str, rules: Rules) -> Attempt {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
     let begun = Instant::now();
-    let attempt = client.post(&target, headers, Bytes::from_static(b"{\"event\":\"order.created\"}")).await;
+    let attempt = client.send(Method::POST, &target, headers, Bytes::from_static(b"{\"event\":\"order.created\"}")).await;
     assert!(begun.elapsed() < TIMEOUT + SLACK, "{url} took {:?}", begun.elapsed());
     attempt
 }

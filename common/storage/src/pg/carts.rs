@@ -83,7 +83,7 @@ pub struct Details {
 }
 
 /// A line of a cart with what the catalogue says of it now.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PricedLine {
     /// What.
     pub sku: Sku,
@@ -94,7 +94,7 @@ pub struct PricedLine {
 }
 
 /// What the catalogue says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PricedProduct {
     /// Internal id.
     pub id: i64,

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use common::ids::OrderId;
 use common::mode::Mode;
+use common::money::Currency;
 use common::order::facts::{Dispute, OrderFacts, Policy};
 use common::order::{Order, OrderStatus};
 use common::stripe::{DisputeStatus, Subject};
 use tokio_postgres::GenericClient;
 
-use super::{StorageError, orders};
+use super::{Pg, StorageError, orders};
 
 /// An order, locked until the transaction ends, with all that is known of its payment.
 #[derive(Debug)]
@@ -138,6 +139,46 @@ pub async fn store(tx: &impl GenericClient, known: &Known) -> Result<(), Storage
         &[&id, &status.as_str(), &keys_kept],
     )
     .await?;
+    Ok(())
+}
+
+/// An order that waits for its money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payable {
+    /// Live or test.
+    pub mode: Mode,
+    /// Which.
+    pub order_id: OrderId,
+    /// How much, minor units.
+    pub total_minor: i64,
+    /// Of what.
+    pub currency: Currency,
+    /// The payment that was made for it.
+    pub payment_intent: Option<String>,
+}
+
+/// What is to be paid for an order; `None` when it waits for no money, or not any more.
+pub async fn payable(client: &impl GenericClient, mode: Mode, order_id: &OrderId) -> Result<Option<Payable>, StorageError> {
+    let sql = "select o.total_minor, o.currency, p.payment_intent from orders o left join order_payments p on p.order_id = o.id
+               where o.id = $1 and o.live = $2 and o.status = 'pending' and o.total_minor is not null and o.currency is not null";
+    let Some(row) = client.query_opt(sql, &[&order_id.as_str(), &mode.is_live()]).await? else { return Ok(None) };
+    let currency = Currency::parse(row.get(1)).map_err(|error| StorageError::Corrupt(format!("order {order_id}: {error}")))?;
+    Ok(Some(Payable { mode, order_id: order_id.clone(), total_minor: row.get(0), currency, payment_intent: row.get(2) }))
+}
+
+/// Keeps by which payment an order is to be paid, unless one is known. Whatever is said of the payment from now on finds the order.
+pub async fn keep_payment_intent(pg: &Pg, mode: Mode, order_id: &OrderId, payment_intent: &str) -> Result<(), StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    // Whoever merges facts holds this lock, and writes what it has read under it.
+    orders::lock(&*tx, mode, order_id).await?;
+    tx.execute(
+        "insert into order_payments (order_id, live, payment_intent) values ($1, $2, $3)
+         on conflict (order_id) do update set payment_intent = excluded.payment_intent where order_payments.payment_intent is null",
+        &[&order_id.as_str(), &mode.is_live(), &payment_intent],
+    )
+    .await?;
+    tx.commit().await?;
     Ok(())
 }
 

@@ -139,6 +139,14 @@ pub async fn insert_pending(tx: &impl GenericClient, order: &PendingOrder<'_>) -
     Ok(Some(made))
 }
 
+/// Orders that nobody has paid for so long, the oldest first, at most `limit`.
+pub async fn unpaid(client: &impl GenericClient, older_than: Duration, limit: i64) -> Result<Vec<(Mode, OrderId)>, StorageError> {
+    let sql = "select live, id from orders where status = 'pending' and created_at < now() - make_interval(secs => $1)
+               order by created_at limit $2";
+    let rows = client.query(sql, &[&older_than.as_secs_f64(), &limit]).await?;
+    rows.iter().map(|row| Ok((Mode::from_live(row.get(0)), read_id(row.get(1))?))).collect()
+}
+
 /// Takes back orders that this same transaction inserted.
 pub async fn delete(tx: &impl GenericClient, ids: &[OrderId]) -> Result<(), StorageError> {
     let ids: Vec<&str> = ids.iter().map(OrderId::as_str).collect();

@@ -69,7 +69,7 @@ const TAX_RATE: &str = "batch, line, country, subdivision, tax_type, category, r
 
 /// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
 /// that are reached by their `ctid` ask for the right to read the whole table.
-pub const RIGHTS: [Rights; 25] = [
+pub const RIGHTS: [Rights; 26] = [
     Rights {
         table: "stores",
         edge: &[("select", "id, slug, name, licensing, country, prices_include_tax")],
@@ -129,8 +129,14 @@ pub const RIGHTS: [Rights; 25] = [
     },
     Rights {
         table: "order_items",
-        edge: &[("select", "order_id, line, product_id, sku, quantity")],
+        edge: &[("select", "order_id, line, product_id, sku, quantity"), ("insert", "order_id, line, product_id, sku, quantity")],
         worker: &[("select", ""), ("insert", "")],
+    },
+    // Written with the order that a customer makes.
+    Rights {
+        table: "order_checkouts",
+        edge: &[("select", "order_id, market, tax_quote"), ("insert", "order_id, market, tax_quote")],
+        worker: &[],
     },
     // Sealed license keys of orders, which an edge opens for whoever owns the order.
     Rights {

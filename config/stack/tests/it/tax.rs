@@ -155,7 +155,7 @@ async fn without_redis_there_is_no_quote_at_once_and_with_it_there_is_again() {
     let (edge, worker) = (system.edge().await, system.worker().await);
     assert!(quote(&edge, "GB").await.is_ok());
     block_in_place(|| system.redis.stop()).unwrap();
-    eventually("the edge to see it", SOON, async || (!edge.tax_quotes().asking.is_connected()).then_some(())).await;
+    eventually("the edge to see it", SOON, async || (!edge.tax_quotes().asker.asking.is_connected()).then_some(())).await;
     let asked = Instant::now();
     assert_eq!(quote(&edge, "GB").await, Err(NoQuote::Unavailable));
     assert!(asked.elapsed() < Duration::from_millis(250), "{:?}", asked.elapsed());

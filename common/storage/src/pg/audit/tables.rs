@@ -231,6 +231,19 @@ fn orders() -> Vec<TableCheck> {
                 .into(),
         },
         TableCheck {
+            name: "order_totals",
+            statement: "The total of an order of the hosted pages is what its customer's tax quote adds up to, in the same currency.",
+            examined: Figures::orders_in_all,
+            violations: "select format('order %s has a quote and no row', left(c.order_id, 40))
+                         from order_checkouts c where not exists (select from orders o where o.id = c.order_id)
+                         union all
+                         select format('order %s asks for %s %s, and its quote says %s %s', left(o.id, 40), o.total_minor, left(o.currency, 3),
+                                       left(c.tax_quote ->> 'gross_minor', 20), left(c.tax_quote ->> 'currency', 3))
+                         from order_checkouts c join orders o on o.id = c.order_id
+                         where (c.tax_quote ->> 'gross_minor', c.tax_quote ->> 'currency') is distinct from (o.total_minor::text, o.currency)"
+                .into(),
+        },
+        TableCheck {
             name: "order_parts",
             statement: "Items and events belong to an order that exists, and sold license keys to an item that exists.",
             examined: |figures| figures.order_items + figures.license_keys_sold + figures.events,

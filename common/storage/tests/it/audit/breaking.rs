@@ -44,6 +44,17 @@ async fn taxes_that_cannot_be_computed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_that_are_not_what_was_quoted() {
+    noticed(&[
+        ("update order_checkouts set tax_quote = tax_quote || '{\"gross_minor\": 2998}'", &["order_totals"]),
+        ("update order_checkouts set tax_quote = tax_quote || '{\"currency\": \"USD\"}'", &["order_totals"]),
+        ("update order_checkouts set tax_quote = '{}'", &["order_totals"]),
+        ("insert into order_checkouts values ('ORD-NONE', false, '{}')", &["order_totals"]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn license_keys_in_two_places() {
     noticed(&[
         // Sold, and still for sale. Two keys for one digest is another thing that is wrong with it.
@@ -273,7 +284,7 @@ async fn parts_of_orders_that_do_not_exist() {
             "insert into order_items select 'ORD-00000000000000000Z', 0, product_id, sku, quantity from order_items limit 1",
             &["order_parts"],
         ),
-        ("delete from orders where id = $revoked", &["order_parts", "license_key_balance", "cart_orders"]),
+        ("delete from orders where id = $revoked", &["order_parts", "license_key_balance", "cart_orders", "order_totals"]),
     ])
     .await;
 }

@@ -76,7 +76,9 @@ impl Platform {
 
         this.execute(
             "insert into carts (id, store_id, live, browser, currency, skus, quantities, order_id)
-             select '00000000000000000000000000', store_id, live, '', 'GBP', '{POOL}', '{1}', id from orders where status = 'revoked'",
+             select '00000000000000000000000000', store_id, live, '', 'GBP', '{POOL}', '{1}', id from orders where status = 'revoked';
+             insert into order_checkouts
+             select id, false, '{\"gross_minor\": 2999, \"currency\": \"GBP\"}' from orders where status = 'revoked'",
         )
         .await;
 
@@ -124,7 +126,7 @@ impl Platform {
     pub fn order(&self, reference: &str, key: Option<&str>, mode: Mode, items: &[(&str, u32)]) -> NewOrder {
         let items: Vec<_> = items.iter().map(|(sku, quantity)| format!(r#"{{"sku":"{sku}","quantity":{quantity}}}"#)).collect();
         let body = format!(
-            r#"{{"customer_email":"{PRIVATE}@b.example","items":[{}],"external_reference":"{PRIVATE}-{reference}","currency":"GBP"}}"#,
+            r#"{{"customer_email":"{PRIVATE}@b.example","items":[{}],"external_reference":"{PRIVATE}-{reference}","currency":"GBP","total_minor":2999}}"#,
             items.join(",")
         );
         NewOrder {

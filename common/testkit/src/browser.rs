@@ -3,27 +3,34 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use testkit::http::{Client, Response};
 
-use crate::stage::Stage;
+use crate::http::{Client, Response};
 
 /// A browser of its own.
+#[derive(Debug)]
 pub struct Browser {
     client: Client,
+    /// By name.
     pub cookies: BTreeMap<String, String>,
+    /// What it asks for as `Accept-Language`.
     pub language: &'static str,
 }
 
 /// A page that a browser has come to.
+#[derive(Debug)]
 pub struct Page {
+    /// Without scheme and host.
     pub address: String,
+    /// The last answer.
     pub answer: Response,
+    /// Its body.
     pub text: String,
 }
 
 impl Browser {
-    pub fn new(stage: &Stage) -> Self {
-        Self { client: stage.anyone(), cookies: BTreeMap::new(), language: "en-GB,en;q=0.9" }
+    /// A new one, which knows nobody.
+    pub fn new(client: Client) -> Self {
+        Self { client, cookies: BTreeMap::new(), language: "en-GB,en;q=0.9" }
     }
 
     /// One request, without following.
@@ -90,12 +97,14 @@ impl Page {
         Some(rest.split_once(after)?.0)
     }
 
+    /// Fails the test unless this text is there.
     #[track_caller]
     pub fn has(&self, text: &str) -> &Self {
         assert!(self.text.contains(text), "no {text:?} in {}", self.text);
         self
     }
 
+    /// Fails the test if this text is there.
     #[track_caller]
     pub fn has_not(&self, text: &str) -> &Self {
         assert!(!self.text.contains(text), "{text:?} in {}", self.text);
