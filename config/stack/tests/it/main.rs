@@ -3,6 +3,7 @@
 
 mod browser;
 mod canaries;
+mod checkout;
 mod command_line;
 mod crash_points;
 mod draining;
