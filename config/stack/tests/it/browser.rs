@@ -10,10 +10,13 @@ use common::mode::Mode;
 use common::receipt::ReceiptSigner;
 use serde_json::json;
 use storage::pg::{listings, products};
+use testkit::browser::Browser;
 use testkit::process::Launch;
 use testkit::servers::Host;
 use tokio::task::block_in_place;
 
+use crate::checkout::stripe::{Fake, TEST_KEY};
+use crate::checkout::{checked, ordered};
 use crate::python::Python;
 use crate::system::{System, fulfill, order, order_id_of};
 
@@ -49,6 +52,11 @@ async fn a_customer_walks_from_the_link_to_the_end() {
     let python = block_in_place(|| Python::with("browser", TOOLS)).unwrap();
     let mut system = System::new().await;
     system.set("HTTP__PUBLIC_BASE_URL", "http://127.0.0.1:8000");
+    system.set("STRIPE__LIVE_SIGNING_SECRETS", "whsec_of_the_walk_in_live_mode");
+    let stripe = Fake::start().await;
+    system.set("STRIPE__API_BASE_URL", &stripe.url());
+    system.set("STRIPE__TEST_SECRET_KEY", TEST_KEY);
+    system.set("STRIPE__TEST_PUBLISHABLE_KEY", "pk_test_walk");
     let (shop, key) = system.shop("demo").await;
     let (other, _) = system.shop("other").await;
     for (shop, sku) in [(&shop, "WIN-11-PRO"), (&shop, "OFFICE-2024"), (&other, "GAME-1")] {
@@ -58,6 +66,7 @@ async fn a_customer_walks_from_the_link_to_the_end() {
         assert!(listings::add(&**client, product.id).await.unwrap());
         assert_eq!(product.sku, Sku::parse(sku).unwrap());
     }
+    let (_, test_key) = shop.key(&system.pg, Mode::Test, &[], Default::default()).await.unwrap();
     let (edge, _worker) = (system.edge().await, system.worker().await);
     let body = json!({
         "cart": {"WIN-11-PRO": 1, "OFFICE-2024": 3}, "currency": "GBP",
@@ -70,6 +79,12 @@ async fn a_customer_walks_from_the_link_to_the_end() {
     let order_id = OrderId::parse(&order_id_of(&made)).unwrap();
     let link = ReceiptSigner::new(&system.settings().secrets.session_signing).sign(Mode::Live, &order_id);
 
+    let body = json!({"cart": {"WIN-11-PRO": 1}, "currency": "GBP"});
+    let session = edge.client(&test_key).post("/api/v1/stores/demo/checkout/session/", &body).await.unwrap().json();
+    let mut customer = Browser::new(edge.client(""));
+    let page = checked(&mut customer, &format!("token={}", session["token"].as_str().unwrap())).await;
+    let payment = ordered(&mut customer, &page).await;
+
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     std::fs::create_dir_all(&shots).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/browser/walk.cjs");
@@ -81,6 +96,7 @@ async fn a_customer_walks_from_the_link_to_the_end() {
             .arg(format!("http://{}", edge.address))
             .arg(format!("/s/{checkout}"))
             .arg(format!("/s/demo/receipt/{link}/"))
+            .arg(format!("http://{}{}", edge.address, payment.address))
             .arg(&shots)
             .must_succeed()
             .unwrap()

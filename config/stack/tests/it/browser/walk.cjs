@@ -1,11 +1,12 @@
-// Walks the hosted pages in headless Chromium. Arguments: the edge's address, a checkout path, a receipt's path, a folder for screenshots.
+// Walks the hosted pages in headless Chromium. Arguments: the edge's address, a checkout path, a receipt's path, the address
+// of a payment with Stripe's form, a folder for screenshots.
 "use strict";
 const fs = require("fs");
 const path = require("path");
 const { chromium } = require("playwright-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const [base, checkout, receipt, shots] = process.argv.slice(2);
+const [base, checkout, receipt, stripe, shots] = process.argv.slice(2);
 
 function must(holds, what) {
   if (!holds) throw new Error(what);
@@ -93,8 +94,62 @@ async function walk(browser, device, options) {
   must(/\/pay\/$/.test(page.url()), page.url());
   must((await page.content()).includes("California") && (await page.textContent(".pay-total")).length > 3, "the total with its tax");
   await examine(page, `${device}-pay`);
+  await press(page, "button.wide");
+  must(/\/payment\//.test(page.url()), page.url());
+  await examine(page, `${device}-payment`);
+  const payment = page.url();
+  await press(page, "button.wide");
+  must(/\/receipt\//.test(page.url()), page.url());
+  // The page looks again by itself until the license keys are there.
+  await page.waitForSelector(".key");
+  must((await page.locator(".key").count()) === 4, "four license keys");
+  await examine(page, `${device}-bought`);
+  // Paid is paid: back to the payment, by the browser's memory or by its address, is the receipt.
+  await page.goto(payment);
+  must(/\/receipt\//.test(page.url()), page.url());
   must(problems.length === 0, `${device}: ${problems.join("; ")}`);
   await context.close();
+}
+
+// Stripe's form, as far as it is ours: loaded from Stripe and nowhere else, mounted with the customer's own secret, sent back to the receipt.
+// What stands in for Stripe's script writes down what it was told.
+const STRIPE = `window.Stripe = (key, { locale }) => ({
+  elements: ({ clientSecret }) => ({ create: () => ({
+    handlers: {},
+    on(name, handler) { this.handlers[name] = handler; },
+    mount(where) {
+      document.querySelector(where).innerHTML = "<label for=card>Card number</label><input id=card>";
+      window.told = { key, locale, clientSecret };
+      setTimeout(() => this.handlers.ready(), 10);
+    },
+  }) }),
+  confirmPayment: async ({ confirmParams }) => { window.told.returnUrl = confirmParams.return_url; return { error: { message: "Your card was declined." } }; },
+});`;
+
+async function withStripe(browser, device, options) {
+  for (const isThere of [true, false]) {
+    const { context, page, problems } = await open(browser, options);
+    await page.route("https://js.stripe.com/**", (route) => (isThere ? route.fulfill({ contentType: "text/javascript", body: STRIPE }) : route.abort()));
+    await page.goto(stripe);
+    if (!isThere) {
+      await page.waitForSelector("#payment-problem:not([hidden])");
+      must(await page.isDisabled("#payment-button"), "nothing can be paid without the form");
+      await examine(page, `${device}-stripe-away`);
+    } else {
+      await page.waitForSelector("#payment-button:not([disabled])");
+      await tabTo(page, "#card");
+      await tabTo(page, "#payment-button");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector("#payment-problem:not([hidden])");
+      const told = await page.evaluate(() => window.told);
+      must(told.key === "pk_test_walk" && told.locale === "en" && told.clientSecret.startsWith("pi_") && told.returnUrl.includes("/receipt/"), JSON.stringify(told));
+      must((await page.textContent("#payment-problem")).includes("declined"), "what Stripe says is shown");
+      must(!(await page.isDisabled("#payment-button")), "and the customer may try again");
+      await examine(page, `${device}-stripe`);
+      must(problems.length === 0, `${device}: ${problems.join("; ")}`);
+    }
+    await context.close();
+  }
 }
 
 // A shop's session, an expired link, and the marketplace.
@@ -135,6 +190,10 @@ async function withoutScripts(browser) {
   await page.selectOption("#subdivision", "CA");
   await page.click("button.wide");
   must(/\/pay\/$/.test(page.url()), page.url());
+  await page.click("button.wide");
+  await page.click("button.wide");
+  for (let n = 0; n < 20 && !(await page.locator(".key").count()); n++) await page.reload();
+  must((await page.locator(".key").count()) === 1, "a license key without scripts");
   await context.close();
 }
 
@@ -160,6 +219,7 @@ async function tabs(browser) {
     for (const [device, options] of [["desk", desk], ["phone", phone]]) {
       await walk(browser, device, options);
       await others(browser, device, options);
+      await withStripe(browser, device, options);
     }
     await others(browser, "french", french);
     await withoutScripts(browser);

@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What it wants to see as `Authorization`.
 pub const SECRET_KEY: &str = "sk_live_checkout";
+/// The same of test mode.
+pub const TEST_KEY: &str = "sk_test_checkout";
 
 /// What becomes of questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,7 @@ pub struct Made {
 
 struct State {
     mood: Mood,
+    asked: usize,
     made: BTreeMap<String, Made>,
 }
 
@@ -65,7 +68,7 @@ impl Fake {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { mood: Mood::Good, made: BTreeMap::new() }));
+        let state = Arc::new(Mutex::new(State { mood: Mood::Good, asked: 0, made: BTreeMap::new() }));
         let shared = state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -88,6 +91,11 @@ impl Fake {
     /// What it has made.
     pub fn made(&self) -> Vec<Made> {
         self.state.lock().unwrap().made.values().cloned().collect()
+    }
+
+    /// How often it was asked to make a payment.
+    pub fn asked(&self) -> usize {
+        self.state.lock().unwrap().asked
     }
 
     /// The customer pays in Stripe's form.
@@ -147,7 +155,7 @@ fn reply(line: &str, headers: &BTreeMap<String, String>, body: &str, mood: Mood,
         Mood::Garbage => return (200, "<html>".to_owned()),
         _ => {}
     }
-    let is_known = headers.get("authorization").is_some_and(|value| *value == format!("Bearer {SECRET_KEY}"));
+    let is_known = [SECRET_KEY, TEST_KEY].iter().any(|key| headers.get("authorization") == Some(&format!("Bearer {key}")));
     if !is_known || !headers.contains_key("stripe-version") {
         return error(401);
     }
@@ -159,6 +167,7 @@ fn reply(line: &str, headers: &BTreeMap<String, String>, body: &str, mood: Mood,
             .map(|(name, value)| (name.replace("%5B", "[").replace("%5D", "]"), value.to_owned()))
             .collect();
         let key = headers["idempotency-key"].clone();
+        state.asked += 1;
         let number = state.made.len();
         let new = || Made {
             id: format!("pi_fake{number}"),
