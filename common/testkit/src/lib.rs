@@ -20,3 +20,5 @@ pub mod servers;
 pub mod settings;
 #[cfg(feature = "database")]
 pub mod shop;
+#[cfg(feature = "database")]
+pub mod stripe;

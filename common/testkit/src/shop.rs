@@ -3,14 +3,18 @@
 use anyhow::{Context, Result};
 use common::api_key::{ApiKey, ApiKeyHasher};
 use common::cart::Sku;
+use common::ids::OrderId;
 use common::license::{self, LicenseDigester, LicenseKey, Pattern};
 use common::mode::Mode;
 use common::money::Currency;
 use common::seal::{Purpose, Sealer};
 use common::webhook::secret::WebhookSecret;
 use storage::Pg;
+use storage::pg::Transaction;
 use storage::pg::api_keys::{self, NewApiKey, Quotas};
 use storage::pg::license_keys::{self, FreeKey, NewDigest};
+use storage::pg::order_items::Item;
+use storage::pg::orders::{self, PendingOrder};
 use storage::pg::products::{self, Product, Source};
 use storage::pg::stores;
 use storage::pg::webhook_endpoints::{self, NewEndpoint, Which};
@@ -82,6 +86,25 @@ impl Shop {
     async fn product(&self, pg: &Pg, sku: &str, source: Source) -> Result<Product> {
         let prices = [(Currency::parse("GBP")?, 2_999), (Currency::parse("USD")?, 3_499)];
         Ok(products::create(pg, self.store_id, &Sku::parse(sku)?, sku, &source, &prices).await?)
+    }
+
+    /// Makes an order of one piece that is to be paid, unless it is there.
+    pub async fn pending(&self, tx: &Transaction<'_>, mode: Mode, product: &Product, id: &OrderId, total_minor: i64) -> Result<()> {
+        let item = Item { line: 0, product_id: product.id, sku: product.sku.clone(), quantity: 1, keys: Vec::new() };
+        let order = PendingOrder {
+            id,
+            store_id: self.store_id,
+            mode,
+            external_reference: None,
+            fingerprint: [0; 32],
+            currency: Currency::parse("GBP")?,
+            total_minor,
+            customer_email: "customer@example.com",
+            items: &[item],
+            created_at_ms: 1_772_452_800_000,
+        };
+        orders::insert_pending(&**tx, &order).await?;
+        Ok(())
     }
 
     /// Puts license keys into a product's stock.

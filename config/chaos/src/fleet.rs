@@ -134,6 +134,7 @@ impl Fleet {
 
         let through = |url: String, port: u16, proxy: &Proxy| url.replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));
         let services = Settings::new().redis(&through(redis.url(), redis.port(), &redis_proxy)).set("LOG__FORMAT", "json");
+        let services = services.set("STRIPE__LIVE_SIGNING_SECRETS", crate::payer::SECRET);
         // So that what a killed worker was delivering is due again soon.
         let services = services.set("WEBHOOKS__TIMEOUT_MS", "2000").set("WEBHOOKS__CONNECT_TIMEOUT_MS", "2000");
         let [edge_settings, worker_settings] =

@@ -10,6 +10,7 @@ pub mod judge;
 pub mod ledger;
 pub mod load;
 pub mod partner;
+pub mod payer;
 pub mod plan;
 pub mod report;
 pub mod run;

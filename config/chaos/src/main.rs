@@ -37,6 +37,9 @@ struct Chaos {
     /// Calls a second
     #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
+    /// Stripe's events a second, about orders that customers pay
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    stripe_rate: u32,
     /// The edge's binary; by default this program itself
     #[arg(long)]
     edge: Option<PathBuf>,
@@ -105,6 +108,7 @@ async fn chaos(wanted: Chaos) -> Result<bool> {
         rounds: usize::from(wanted.rounds),
         faults: if wanted.faults.is_empty() { Fault::ALL.to_vec() } else { wanted.faults },
         rate: wanted.rate,
+        stripe_rate: wanted.stripe_rate,
         programs: Programs { edge: program(wanted.edge, "edge"), worker: program(wanted.worker, "worker") },
         folder,
     };

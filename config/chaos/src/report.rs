@@ -10,6 +10,7 @@ use testkit::process::Usage;
 use crate::judge::{RULES, Violation};
 use crate::load::{Completion, Kind};
 use crate::partner;
+use crate::payer;
 use crate::plan::Fault;
 
 /// A round as it went.
@@ -50,6 +51,8 @@ pub struct Report {
     pub license_keys: usize,
     /// Events that partners heard of.
     pub events: usize,
+    /// How many of Stripe's events were taken.
+    pub stripe_events: u64,
     /// Promises that were not kept.
     pub violations: Vec<Violation>,
 }
@@ -115,6 +118,7 @@ impl Report {
         writeln!(out, "fulfillments that were made: {}", self.latency(|call| call.kind == Kind::First && call.status == 201))?;
         writeln!(out, "503s: {}", self.latency(|call| call.status == 503))?;
         writeln!(out, "{} acknowledged; {} orders with {} license keys", self.acknowledged(), self.orders, self.license_keys)?;
+        writeln!(out, "{} of Stripe's events taken", self.stripe_events)?;
         writeln!(out, "partners heard of {} events; at rest after {}", self.events, seconds(self.rested_after))?;
         for (name, before, after) in &self.processes {
             let megabytes = |usage: &Usage| usage.resident_bytes / 1_000_000;
@@ -122,9 +126,8 @@ impl Report {
             writeln!(out, "{name}: {was} → {is} MB resident, {} → {} descriptors", before.open_files, after.open_files)?;
         }
         writeln!(out)?;
-        for (rule, statement) in
-            RULES.iter().map(|(rule, statement, _)| (rule, statement)).chain(partner::RULES.iter().map(|(a, b)| (a, b)))
-        {
+        let others = partner::RULES.iter().chain(&payer::RULES).map(|(rule, statement)| (rule, statement));
+        for (rule, statement) in RULES.iter().map(|(rule, statement, _)| (rule, statement)).chain(others) {
             let broken = self.violations.iter().filter(|violation| violation.rule == *rule).count();
             writeln!(out, "{} {rule}: {statement}", if broken == 0 { "holds ".to_owned() } else { format!("BROKEN {broken} ×") })?;
         }

@@ -20,6 +20,7 @@ use crate::judge::{Violation, judge};
 use crate::ledger::{self, Ledger};
 use crate::load::{Load, MADE, SCARCE, STOCKED, Store};
 use crate::partner::Partner;
+use crate::payer::Payer;
 use crate::plan::{self, Fault, Strike};
 use crate::report::{Healed, Report};
 use crate::truth;
@@ -53,6 +54,8 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// Calls a second.
     pub rate: u32,
+    /// Stripe's events a second.
+    pub stripe_rate: u32,
     /// What runs.
     pub programs: Programs,
     /// Where ledger and logs go.
@@ -67,14 +70,16 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     storage::pg::migrations::run(&pg).await?;
     truth::note_moves(&pg).await?;
     let shops = open_shops(&pg).await?;
-    let partner = Partner::open(&pg, shops.iter().map(|(shop, _)| shop)).await?;
+    let paid = Payer::open(&pg).await?;
+    let partner = Partner::open(&pg, shops.iter().map(|(shop, _)| shop).chain(&paid.0)).await?;
     let nothing_comes = CancellationToken::new();
     let listening = tokio::spawn(partner.clone().listen(nothing_comes.clone()));
     fleet.start_services().await?;
 
     let settings = fleet.settings();
     let ledger_path = options.folder.join("ledger.jsonl");
-    let clients = fleet.edge_addresses().into_iter().map(|address| Client::new(address, false)).collect();
+    let clients: Vec<Client> = fleet.edge_addresses().into_iter().map(|address| Client::new(address, false)).collect();
+    let payer = Payer::new(pg.clone(), paid, clients.clone());
     let signer = SessionSigner::new(&settings.secrets.session_signing);
     let stores = shops.iter().map(|(_, store)| store.clone()).collect();
     let load = Load::new(Ledger::create(&ledger_path)?, stores, clients, signer);
@@ -82,6 +87,8 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     let calling = tokio::spawn(load.clone().run(options.rate, options.seed, no_new_calls.clone()));
     let insisting = tokio::spawn(load.clone().insist(options.seed, nobody_insists.clone()));
     let stocking = tokio::spawn(keep_stocked(pg.clone(), shops.iter().map(|(shop, _)| shop.clone()).collect(), no_new_calls.clone()));
+
+    let paying = tokio::spawn(payer.clone().run(options.stripe_rate, options.seed, no_new_calls.clone(), nobody_insists.clone()));
 
     tokio::time::sleep(WARM_UP).await;
     let usual = load.made_since(load.now().saturating_sub(WINDOW));
@@ -108,14 +115,16 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     progress("nobody calls any more; waiting until nothing is being worked on");
     let resting = Instant::now();
     let at_rest = harness.rest(resting + REST_DEADLINE, &pg).await;
+    let paid = payer.rest(resting + REST_DEADLINE).await;
     // What a killed worker had begun to deliver is due when its lease is over.
     let delivered = partner.rest(resting + REST_DEADLINE, &pg).await;
     let rested_after = resting.elapsed();
     nobody_insists.cancel();
     insisting.await?;
+    paying.await?;
     load.check()?;
     let Harness { mut fleet, mut violations, .. } = harness;
-    for why in [at_rest, delivered].into_iter().filter_map(Result::err) {
+    for why in [at_rest, paid, delivered].into_iter().filter_map(Result::err) {
         violations.push(Violation { rule: "comes_to_rest", what: format!("{why:#}") });
     }
     load.hang_up();
@@ -130,6 +139,7 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
     listening.await?;
     let (events, unheard) = partner.judge(&pg).await?;
     violations.extend(unheard);
+    violations.extend(payer.judge().await?);
     violations.extend(audit_violations(&pg, &settings).await?);
     block_in_place(|| fleet.stop())?;
     Ok(Report {
@@ -143,6 +153,7 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
         orders: truth.orders.len(),
         license_keys: truth.orders.values().map(|order| order.license_keys.len()).sum(),
         events,
+        stripe_events: payer.taken(),
         violations,
     })
 }

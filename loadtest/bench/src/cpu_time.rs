@@ -1,11 +1,13 @@
 //! How long a process has had a CPU, user and kernel, all of its threads, also those that have ended. The kernel's own count in
 //! nanoseconds, not in ticks.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::time::ClockId;
 use nix::unistd::Pid;
+use storage::Pg;
 
 /// What a process has had so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,40 @@ impl CpuTime {
 
 fn read(clock: ClockId) -> Result<Duration> {
     Ok(clock.now().context("cannot see how long a process has run; has it ended?")?.into())
+}
+
+/// What the processes of Postgres have had of the CPU.
+pub struct Backends {
+    pg: Pg,
+    before: HashMap<i32, CpuTime>,
+}
+
+impl Backends {
+    /// From now on.
+    pub async fn of(pg: &Pg) -> Result<Self> {
+        let mut before = HashMap::new();
+        for pid in pids(pg).await? {
+            before.insert(pid, CpuTime::of(u32::try_from(pid)?)?);
+        }
+        Ok(Self { pg: pg.clone(), before })
+    }
+
+    /// Of all that are there now, since then or since they began. What has ended meanwhile is not known; connections are kept.
+    pub async fn elapsed(&self) -> Result<Duration> {
+        let mut spent = Duration::ZERO;
+        for pid in pids(&self.pg).await? {
+            spent += match self.before.get(&pid) {
+                Some(before) => before.elapsed()?,
+                None => CpuTime::of(u32::try_from(pid)?)?.so_far(),
+            };
+        }
+        Ok(spent)
+    }
+}
+
+async fn pids(pg: &Pg) -> Result<Vec<i32>> {
+    let sql = "select pid from pg_stat_activity where backend_type not like 'autovacuum worker'";
+    Ok(pg.client().await?.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 #[cfg(test)]

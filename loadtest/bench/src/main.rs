@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::baseline::{self, AnswerSize};
 use bench::machine;
-use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, queue, start, webhooks};
+use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, queue, start, stripe, webhooks};
 use bench::report::Report;
 use bench::system::{Program, Programs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -58,6 +58,8 @@ enum Part {
     Fulfill,
     /// Webhooks, from the commit of an event to the partner's server
     Webhooks,
+    /// Stripe's events, until they are on the disk and until their orders have license keys
+    Stripe,
     /// Memory of a million API keys and of idle connections
     Memory,
     /// How soon every edge knows of a revocation and of a price
@@ -136,6 +138,7 @@ async fn measure(plan: &Plan<'_>, parts: &[Part]) -> Result<Report> {
             Part::Queue => Box::pin(queue::run(plan)).await?,
             Part::Fulfill => Box::pin(fulfill::run(plan)).await?,
             Part::Webhooks => Box::pin(webhooks::run(plan)).await?,
+            Part::Stripe => Box::pin(stripe::run(plan)).await?,
             Part::Memory => Box::pin(memory::run(plan)).await?,
             Part::Follow => Box::pin(follow::run(plan)).await?,
             Part::Start => start::run(plan)?,

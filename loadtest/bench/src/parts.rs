@@ -7,6 +7,7 @@ pub mod latency;
 pub mod memory;
 pub mod queue;
 pub mod start;
+pub mod stripe;
 pub mod webhooks;
 
 use std::path::PathBuf;

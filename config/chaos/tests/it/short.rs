@@ -20,6 +20,7 @@ async fn every_kind_of_fault_strikes_and_nothing_acknowledged_is_lost() {
         rounds: Fault::ALL.len(),
         faults: Fault::ALL.to_vec(),
         rate: 40,
+        stripe_rate: 100,
         programs: Programs { edge: program("edge"), worker: program("worker") },
         folder: folder.path().to_owned(),
     };

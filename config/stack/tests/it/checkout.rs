@@ -17,6 +17,7 @@ use testkit::browser::{Browser, Page};
 use testkit::http::Response;
 use testkit::receiver::{Behavior, Receiver};
 use testkit::shop::Shop;
+use testkit::stripe::{Payment, tell};
 
 use crate::system::{Edge, SOON, System, eventually, in_parallel, read_order, until_order_is};
 
@@ -340,7 +341,8 @@ async fn what_nobody_pays_expires_and_money_that_comes_all_the_same_counts() {
     assert_eq!(customer.submit(&payments[0], &[]).await.address, page.address, "what has expired is not offered any more");
     assert_eq!(system.number("select count(*) from stripe_events").await, 0);
     // Whoever had Stripe's form still open has paid.
-    stripe::tell(&client, LIVE, &stripe::succeeded(&old, 2_999, "gbp")).await;
+    let payment = Payment { id: "pi_late", livemode: true, amount: 2_999, currency: "gbp" };
+    assert_eq!(tell(&client, LIVE, &payment.succeeded("evt_late", &old)).await.unwrap().status, 200);
     until_order_is(&client, "demo", old.as_str(), "fulfilled").await;
     edge.stop().await;
     worker.stop().await;
@@ -449,10 +451,11 @@ async fn an_order_has_one_payment_of_stripes_however_often_it_is_asked_for() {
     let waiting = customer.get(&payment.address).await;
     waiting.has("waiting for your payment to be confirmed");
     let client = edges[0].client(&key);
-    stripe::tell(&client, LIVE, &fake.event(id.as_str())).await;
+    assert_eq!(tell(&client, LIVE, &fake.event(id.as_str())).await.unwrap().status, 200);
     until_order_is(&client, "demo", id.as_str(), "fulfilled").await;
     // What names the payment alone finds the order.
-    stripe::tell(&client, LIVE, &stripe::refunded(&fake.made()[0].id, 5_998, "gbp")).await;
+    let payment = Payment { id: &fake.made()[0].id, livemode: true, amount: 5_998, currency: "gbp" };
+    assert_eq!(tell(&client, LIVE, &payment.refunded("evt_refund", 5_998)).await.unwrap().status, 200);
     until_order_is(&client, "demo", id.as_str(), "refunded").await;
     for edge in edges {
         edge.stop().await;

@@ -1,22 +1,20 @@
 //! Payments, from Stripe's event to license keys and the partner's webhook: whatever the order in which events come, and however often.
 
+mod others;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::ids::OrderId;
 use common::mode::Mode;
-use common::money::Currency;
 use common::order::OrderStatus;
-use common::stripe::{SigningSecret, Verifier};
-use http::Method;
 use serde_json::{Value, json};
 use storage::Pg;
-use storage::pg::order_items::Item;
-use storage::pg::orders::{self, PendingOrder};
 use storage::pg::products::Product;
 use testkit::http::{Client, Response};
 use testkit::receiver::{Behavior, Receiver};
 use testkit::shop::{Shop, license_keys};
+use testkit::stripe::Payment;
 
 use crate::system::{SOON, System, eventually, in_parallel, license_keys_of, read_order, until_order_is};
 
@@ -41,54 +39,30 @@ async fn pending(system: &System, shop: &Shop, product: &Product) -> OrderId {
 }
 
 async fn pending_as(pg: &Pg, shop: &Shop, product: &Product, id: &OrderId) {
-    let item = Item { line: 0, product_id: product.id, sku: product.sku.clone(), quantity: 1, keys: Vec::new() };
     let mut client = pg.client().await.unwrap();
     let tx = client.transaction().await.unwrap();
-    let order = PendingOrder {
-        id,
-        store_id: shop.store_id,
-        mode: Mode::Live,
-        external_reference: None,
-        fingerprint: [0; 32],
-        currency: Currency::parse("GBP").unwrap(),
-        total_minor: TOTAL,
-        customer_email: "customer@example.com",
-        items: &[item],
-        created_at_ms: 1_772_452_800_000,
-    };
-    orders::insert_pending(&*tx, &order).await.unwrap().expect("its id is nobody's");
+    shop.pending(&tx, Mode::Live, product, id, TOTAL).await.unwrap();
     tx.commit().await.unwrap();
 }
 
-fn event(id: &str, kind: &str, livemode: bool, object: Value) -> Value {
-    json!({"id": id, "object": "event", "type": kind, "livemode": livemode, "created": 1_772_452_800, "data": {"object": object}})
-}
-
 fn paid(n: usize, order: &OrderId, amount: i64, currency: &str) -> Value {
-    let object = json!({"id": format!("pi_{order}"), "object": "payment_intent", "amount": amount, "amount_received": amount,
-                        "currency": currency, "status": "succeeded", "metadata": {"order_id": order}});
-    event(&format!("evt_{order}_{n}"), "payment_intent.succeeded", true, object)
+    let payment = format!("pi_{order}");
+    Payment { id: &payment, livemode: true, amount, currency }.succeeded(&format!("evt_{order}_{n}"), order)
 }
 
+/// Names its payment alone, as what follows on a payment does.
 fn refunded(n: usize, order: &OrderId, amount: i64) -> Value {
-    let object = json!({"id": format!("ch_{order}"), "amount": TOTAL, "amount_refunded": amount, "currency": "gbp",
-                        "payment_intent": format!("pi_{order}"), "metadata": {"order_id": order}});
-    event(&format!("evt_{order}_{n}"), "charge.refunded", true, object)
+    let payment = format!("pi_{order}");
+    Payment { id: &payment, livemode: true, amount: TOTAL, currency: "gbp" }.refunded(&format!("evt_{order}_{n}"), amount)
 }
 
-/// Names its payment alone, as Stripe's disputes do.
 fn disputed(n: usize, order: &OrderId, what: &str, status: &str) -> Value {
-    let object = json!({"id": format!("dp_{order}"), "amount": TOTAL, "currency": "gbp", "status": status,
-                        "payment_intent": format!("pi_{order}"), "charge": format!("ch_{order}"), "metadata": {}});
-    event(&format!("evt_{order}_{n}"), &format!("charge.dispute.{what}"), true, object)
+    let payment = format!("pi_{order}");
+    Payment { id: &payment, livemode: true, amount: TOTAL, currency: "gbp" }.disputed(&format!("evt_{order}_{n}"), what, status)
 }
 
 async fn tell(client: &Client, secret: &str, event: &Value) -> Response {
-    let body = event.to_string();
-    let unix_s = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let signature = Verifier::new(&[SigningSecret::parse(secret).unwrap()]).sign(body.as_bytes(), unix_s).unwrap();
-    let headers = [("content-type", "application/json"), ("stripe-signature", signature.as_str())];
-    client.send(Method::POST, "/stripe/webhook/", &headers, body).await.unwrap()
+    testkit::stripe::tell(client, secret, event).await.unwrap()
 }
 
 async fn settled(system: &System) {

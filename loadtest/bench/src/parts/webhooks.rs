@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::cpu_time::CpuTime;
+use crate::cpu_time::{Backends, CpuTime};
 use crate::load::{Clients, Pace};
 use crate::orders::Orders;
 use crate::parts::Plan;
@@ -273,37 +273,4 @@ fn order(store_id: i64) -> Result<NewOrder> {
     let body = br#"{"customer_email":"customer@example.com","items":[{"sku":"WIN-11-PRO","quantity":1}],"external_reference":"reference","currency":"GBP","total_minor":2999}"#;
     let request = FulfillRequest::parse(body).map_err(|errors| anyhow::anyhow!("the order: {errors:?}"))?;
     Ok(NewOrder { order_id: OrderId::new(1_772_452_800_250, rand::random()), store_id, mode: Mode::Live, idempotency_key: None, request })
-}
-
-/// What the processes of Postgres have had of the CPU.
-struct Backends {
-    pg: Pg,
-    before: HashMap<i32, CpuTime>,
-}
-
-impl Backends {
-    async fn of(pg: &Pg) -> Result<Self> {
-        let mut before = HashMap::new();
-        for pid in pids(pg).await? {
-            before.insert(pid, CpuTime::of(u32::try_from(pid)?)?);
-        }
-        Ok(Self { pg: pg.clone(), before })
-    }
-
-    /// Of all that are there now, since then or since they began. What has ended meanwhile is not known; connections are kept.
-    async fn elapsed(&self) -> Result<Duration> {
-        let mut spent = Duration::ZERO;
-        for pid in pids(&self.pg).await? {
-            spent += match self.before.get(&pid) {
-                Some(before) => before.elapsed()?,
-                None => CpuTime::of(u32::try_from(pid)?)?.so_far(),
-            };
-        }
-        Ok(spent)
-    }
-}
-
-async fn pids(pg: &Pg) -> Result<Vec<i32>> {
-    let sql = "select pid from pg_stat_activity where backend_type not like 'autovacuum worker'";
-    Ok(pg.client().await?.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }

@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use common::ids::OrderId;
-use common::stripe::{SigningSecret, Verifier};
-use http::Method;
 use serde_json::{Value, json};
-use testkit::http::{Client, Response};
+use testkit::stripe::Payment;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -106,7 +104,8 @@ impl Fake {
     /// The event that Stripe sends then.
     pub fn event(&self, key: &str) -> Value {
         let made = self.state.lock().unwrap().made[key].clone();
-        event(&format!("evt_{}", made.id), "payment_intent.succeeded", intent(&made))
+        let order = OrderId::parse(&made.order_id).unwrap();
+        Payment { id: &made.id, livemode: true, amount: made.amount, currency: &made.currency }.succeeded("evt_fake", &order)
     }
 }
 
@@ -191,34 +190,4 @@ fn reply(line: &str, headers: &BTreeMap<String, String>, body: &str, mood: Mood,
         _ => {}
     }
     (200, intent(&made).to_string())
-}
-
-/// An event.
-pub fn event(id: &str, kind: &str, object: Value) -> Value {
-    json!({"id": id, "object": "event", "type": kind, "livemode": true, "created": 1_772_452_800, "data": {"object": object}})
-}
-
-/// That an order is paid, by a payment of its own.
-pub fn succeeded(order: &OrderId, amount: i64, currency: &str) -> Value {
-    let object = json!({"id": format!("pi_{order}"), "amount": amount, "amount_received": amount, "currency": currency,
-                        "status": "succeeded", "metadata": {"order_id": order}});
-    event(&format!("evt_paid_{order}"), "payment_intent.succeeded", object)
-}
-
-/// That all of a payment went back.
-pub fn refunded(payment_intent: &str, amount: i64, currency: &str) -> Value {
-    let object = json!({"id": "ch_1", "amount": amount, "amount_refunded": amount, "currency": currency,
-                        "payment_intent": payment_intent, "metadata": {}});
-    event(&format!("evt_refund_{payment_intent}"), "charge.refunded", object)
-}
-
-/// Sends an event as Stripe does.
-pub async fn tell(client: &Client, secret: &str, event: &Value) -> Response {
-    let body = event.to_string();
-    let unix_s = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let signature = Verifier::new(&[SigningSecret::parse(secret).unwrap()]).sign(body.as_bytes(), unix_s).unwrap();
-    let headers = [("content-type", "application/json"), ("stripe-signature", signature.as_str())];
-    let answer = client.send(Method::POST, "/stripe/webhook/", &headers, body).await.unwrap();
-    assert_eq!(answer.status, 200);
-    answer
 }
