@@ -25,6 +25,8 @@ pub struct Retention {
     pub webhook_deliveries: Duration,
     /// Age of an event of Stripe's that is done with.
     pub stripe_events: Duration,
+    /// Age of an event of Stripe's whose order never came.
+    pub parked_stripe_events: Duration,
     /// Age of a cart.
     pub carts: Duration,
     /// Age of a minute of an API key's use.
@@ -43,6 +45,7 @@ impl Retention {
             dead_letters: from.days("dead_letters_days", 1..=3_650),
             webhook_deliveries: from.days("webhook_deliveries_days", 5..=3_650),
             stripe_events: from.days("stripe_events_days", 4..=3_650),
+            parked_stripe_events: from.days("parked_stripe_events_days", 4..=3_650),
             carts: from.days("carts_days", 2..=365),
             api_key_usage: from.days("api_key_usage_days", 1..=3_650),
         }

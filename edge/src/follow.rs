@@ -11,7 +11,7 @@ use common::clock::Clock;
 use futures_util::TryStreamExt;
 use ops::health::Check;
 use storage::pg::changes::{self, ChangeKind, Position};
-use storage::pg::listener::Notice;
+use storage::pg::listener::{self, Notice};
 use storage::pg::tax_rates::LiveTable;
 use storage::pg::{api_keys, edges, products, stores};
 use storage::{Pg, StorageError};
@@ -59,15 +59,7 @@ impl Follower {
             } else {
                 self.check.ok();
             }
-            let woken = async {
-                loop {
-                    match notices.recv().await {
-                        Ok(Notice::Said { channel, .. }) if channel != changes::CHANNEL => {}
-                        Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                        Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-                    }
-                }
-            };
+            let woken = listener::heard(&mut notices, changes::CHANNEL);
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = woken => {}

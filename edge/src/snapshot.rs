@@ -316,7 +316,7 @@ mod tests {
     fn a_store_knows_what_its_products_are_for_tax() {
         let snapshot = Snapshot::new();
         let tax = stores::TaxSettings { country: None, prices_include_tax: Some(true) };
-        let row = stores::Store { id: 1, slug: "demo".into(), name: "Demo".into(), licensing: true, tax };
+        let row = stores::Store { id: 1, slug: "demo".into(), name: "Demo".into(), licensing: true, tax, policy: Default::default() };
         snapshot.put_store(&row);
         let sku = |text| Sku::parse(text).unwrap();
         let product = |text, tax_category| {

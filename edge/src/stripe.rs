@@ -12,6 +12,7 @@ use common::mode::Mode;
 use common::stripe::{SignatureError, SigningSecret, StripeEvent, Verifier};
 use http::StatusCode;
 use http::header::HeaderName;
+use storage::crash_point::reach;
 use storage::pg::stripe_events::{self, NewEvent};
 use storage::{Pg, StorageError};
 use tokio::sync::{mpsc, oneshot};
@@ -125,7 +126,9 @@ impl Writer {
         let mut batch = Vec::with_capacity(TOGETHER_MAX);
         while stop.run_until_cancelled(waiting.recv_many(&mut batch, TOGETHER_MAX)).await.is_some_and(|count| count > 0) {
             let (events, acks): (Vec<NewEvent>, Vec<Ack>) = batch.drain(..).unzip();
+            reach("intake.begun").await;
             let written = async { stripe_events::insert(&**pg.client().await?, &events).await }.await;
+            reach("intake.written").await;
             match &written {
                 Ok(new) => metrics.stripe_duplicates_total.inc_by(events.len() as u64 - new),
                 Err(error) if error.is_unavailable() => tracing::debug!(%error, events = events.len(), "storing events of Stripe's"),

@@ -15,6 +15,7 @@ use common::money::Currency;
 use common::order::facts::{News, OrderFacts};
 use common::order::{Order, OrderStatus};
 use common::stripe::{Fact, Happened, Subject};
+use storage::crash_point::reach;
 use storage::pg::Transaction;
 use storage::pg::events::{self, Happening};
 use storage::pg::license_keys::Busy;
@@ -73,6 +74,7 @@ impl Payments {
             tx.commit().await?;
             return Ok(vec![Applied::Parked; ids.len()]);
         };
+        reach("apply.locked").await;
         let before = known.facts.clone();
         let (mut outcomes, mut merged) = (Vec::with_capacity(waiting.len()), Vec::new());
         for event in waiting {
@@ -96,7 +98,9 @@ impl Payments {
         let expected = self.dispatcher.as_ref().and_then(|dispatcher| dispatcher.expect(&[known.order.store_id].into()));
         let born = self.follow(&tx, &mut known, &before, false, expected.as_ref().map(|expected| &expected.wish)).await?;
         stripe_events::applied(&*tx, &merged).await?;
+        reach("apply.committing").await;
         tx.commit().await?;
+        reach("apply.committed").await;
         self.deliver(expected, born);
         Ok(outcomes)
     }
@@ -145,6 +149,7 @@ impl Payments {
             happened.push((EventKind::Fulfilled, None));
         }
         order_payments::store(&**tx, known).await?;
+        reach("apply.stored").await;
         let news = before.news(&known.facts);
         for news in &news {
             let kind = match news {

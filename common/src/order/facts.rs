@@ -10,7 +10,7 @@ use crate::stripe::{DisputeNews, DisputeStatus, Happened};
 use super::OrderStatus;
 
 /// What a store wants to happen to license keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Policy {
     /// When all of the money went back, they are taken back.
     pub revoke_when_refunded: bool,

@@ -7,4 +7,4 @@ create table order_checkouts (
     tax_quote jsonb   not null
 );
 -- What nobody has paid yet, so that it can be given up one day.
-create index orders_pending on orders (created_at) where status = 'pending';
+create index if not exists orders_pending on orders (created_at) where status = 'pending';

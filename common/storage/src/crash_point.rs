@@ -67,6 +67,14 @@ mod walked {
         "existing.items_read",
         "refuse.begun",
         "refuse.counted",
+        // Stripe says that an order is paid.
+        "intake.begun",
+        "intake.written",
+        "apply.claimed",
+        "apply.locked",
+        "apply.stored",
+        "apply.committing",
+        "apply.committed",
         // An order that was written down is completed, or ends without.
         "sweep.claimed",
         "sweep.completed",

@@ -89,13 +89,21 @@ impl Shop {
     }
 
     /// Makes an order of one piece that is to be paid, unless it is there.
-    pub async fn pending(&self, tx: &Transaction<'_>, mode: Mode, product: &Product, id: &OrderId, total_minor: i64) -> Result<()> {
+    pub async fn pending(
+        &self,
+        tx: &Transaction<'_>,
+        mode: Mode,
+        product: &Product,
+        id: &OrderId,
+        total_minor: i64,
+        external_reference: Option<&str>,
+    ) -> Result<()> {
         let item = Item { line: 0, product_id: product.id, sku: product.sku.clone(), quantity: 1, keys: Vec::new() };
         let order = PendingOrder {
             id,
             store_id: self.store_id,
             mode,
-            external_reference: None,
+            external_reference,
             fingerprint: [0; 32],
             currency: Currency::parse("GBP")?,
             total_minor,

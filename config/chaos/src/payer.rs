@@ -145,7 +145,7 @@ impl Payer {
         let tx = client.transaction().await.map_err(storage::StorageError::from)?;
         for (store, id) in &unmade {
             let (shop, product) = &self.stores[*store];
-            shop.pending(&tx, Mode::Live, product, id, TOTAL_MINOR).await?;
+            shop.pending(&tx, Mode::Live, product, id, TOTAL_MINOR, None).await?;
         }
         tx.commit().await.map_err(storage::StorageError::from)?;
         self.state().unmade.drain(..unmade.len());

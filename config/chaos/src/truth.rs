@@ -30,7 +30,8 @@ pub async fn read(pg: &Pg, store_ids: &[i64], sealer: &Sealer) -> Result<Truth> 
     let place: HashMap<i64, usize> = store_ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
     let mut truth = Truth::default();
     let mut store_of = HashMap::new();
-    for row in client.query("select id, store_id, coalesce(external_reference, ''), status from orders", &[]).await? {
+    let sql = "select id, store_id, coalesce(external_reference, ''), status from orders where store_id = any($1)";
+    for row in client.query(sql, &[&store_ids]).await? {
         let (id, store_id, reference, status): (String, i64, String, String) = (row.get(0), row.get(1), row.get(2), row.get(3));
         let store = *place.get(&store_id).with_context(|| format!("{id} is of a store that this run did not make"))?;
         store_of.insert(id.clone(), store_id);
@@ -39,8 +40,9 @@ pub async fn read(pg: &Pg, store_ids: &[i64], sealer: &Sealer) -> Result<Truth> 
     let keys = client
         .query(
             "select i.order_id, i.product_id, k.license_key_id, k.sealed from order_items i
-             join order_keys k on k.order_id = i.order_id and k.line = i.line order by i.order_id, i.line, k.position",
-            &[],
+             join order_keys k on k.order_id = i.order_id and k.line = i.line join orders o on o.id = i.order_id
+             where o.store_id = any($1) order by i.order_id, i.line, k.position",
+            &[&store_ids],
         )
         .await?;
     for row in keys {

@@ -11,7 +11,6 @@ use common::money::Minor;
 use common::tax::Percent;
 use common::tax::quote::{QuoteError, QuoteLine, QuoteRequest, TaxQuote};
 use storage::StorageError;
-use storage::crash_point::reach;
 use storage::pg::carts::{self, Cart, PricedLine};
 use storage::pg::order_checkouts::{self, Checkout};
 use storage::pg::order_items::Item;
@@ -186,7 +185,6 @@ async fn make(edge: &Edge, visit: &Visit, call: &Call<'_>, cart: &Cart, quoted: 
             items: &items,
             created_at_ms: call.now.unix_ms,
         };
-        reach("place_order.locked").await;
         if orders::insert_pending(&*tx, &order).await?.is_none() {
             let back = locked.metadata("return_url_cancel").map(str::to_owned);
             return Err(PageError::new(PageProblem::ReferenceUsed).with_back(back));
@@ -194,9 +192,7 @@ async fn make(edge: &Edge, visit: &Visit, call: &Call<'_>, cart: &Cart, quoted: 
         let checkout = Checkout { is_market: locked.market, tax_quote: quote.clone() };
         order_checkouts::insert(&*tx, &id, &checkout).await?;
         carts::set_order(&*tx, &locked.id, &id).await?;
-        reach("place_order.inserted").await;
         tx.commit().await.map_err(StorageError::from)?;
-        reach("place_order.committed").await;
         edge.metrics.orders_placed_total.with_label_values(&[if locked.market { "market" } else { "cart" }]).inc();
         Ok(Made::Order(id))
     })

@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use common::geo::{CountryCode, Subdivisions};
+use common::order::facts::Policy;
 use storage::pg::stores::{self, Store, TaxSettings};
 
 use super::Failure;
@@ -28,7 +29,7 @@ pub enum StoreCommand {
     /// List all stores
     List,
     /// Change a store; what is not named stays as it is
-    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(["licensing", "country", "prices"])))]
+    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(["licensing", "country", "prices", "when_refunded", "while_disputed"])))]
     Set {
         /// Which
         #[arg(long, value_parser = arguments::slug)]
@@ -38,7 +39,25 @@ pub enum StoreCommand {
         licensing: Option<OnOff>,
         #[command(flatten)]
         tax: TaxArguments,
+        /// What becomes of an order's license keys when all of its money went back
+        #[arg(long)]
+        when_refunded: Option<WhenRefunded>,
+        /// What becomes of them while a dispute is open
+        #[arg(long)]
+        while_disputed: Option<WhileDisputed>,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WhenRefunded {
+    Revoke,
+    Keep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WhileDisputed {
+    Suspend,
+    Keep,
 }
 
 /// What a store says for tax.
@@ -104,7 +123,7 @@ impl StoreCommand {
                     [store.slug.clone(), store.name.clone(), on_off(store).to_owned(), country, prices(store).to_owned()]
                 })
             }
-            Self::Set { slug, licensing, tax } => {
+            Self::Set { slug, licensing, tax, when_refunded, while_disputed } => {
                 let mut store = context.store(&slug).await?;
                 if let Some(licensing) = licensing {
                     store.licensing = licensing == OnOff::On;
@@ -114,6 +133,14 @@ impl StoreCommand {
                     store.tax = tax.over(store.tax);
                     stores::set_tax(&context.pg, store.id, store.tax).await?;
                 }
+                if when_refunded.is_some() || while_disputed.is_some() {
+                    let Policy { revoke_when_refunded, suspend_while_disputed } = store.policy;
+                    store.policy = Policy {
+                        revoke_when_refunded: when_refunded.map_or(revoke_when_refunded, |what| what == WhenRefunded::Revoke),
+                        suspend_while_disputed: while_disputed.map_or(suspend_while_disputed, |what| what == WhileDisputed::Suspend),
+                    };
+                    stores::set_policy(&context.pg, store.id, store.policy).await?;
+                }
                 output.show(&store, || format!("store {}", described(&store)))
             }
         }
@@ -121,7 +148,16 @@ impl StoreCommand {
 }
 
 fn described(store: &Store) -> String {
-    format!("{}: licensing {}, country {}, prices {}", store.slug, on_off(store), or_dash(store.tax.country), prices(store))
+    let Policy { revoke_when_refunded, suspend_while_disputed } = store.policy;
+    format!(
+        "{}: licensing {}, country {}, prices {}, license keys {} when refunded and {} while disputed",
+        store.slug,
+        on_off(store),
+        or_dash(store.tax.country),
+        prices(store),
+        if revoke_when_refunded { "revoked" } else { "kept" },
+        if suspend_while_disputed { "suspended" } else { "kept" },
+    )
 }
 
 fn prices(store: &Store) -> &'static str {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::mode::Mode;
 use common::stripe::Subject;
-use storage::pg::listener::Notice;
+use storage::crash_point::reach;
+use storage::pg::listener::{self, Notice};
 use storage::pg::order_payments;
 use storage::pg::stripe_events::{self, CHANNEL, Waiting};
 use storage::{Pg, StorageError};
@@ -58,15 +59,7 @@ impl ApplyStripeEvents {
                 Err(error) if error.is_forbidden() => tracing::error!(%error, "applying events of Stripe's"),
                 Err(error) => return Err(error),
             }
-            let said = async {
-                loop {
-                    match notices.recv().await {
-                        Ok(Notice::Said { channel, .. }) if channel != CHANNEL => {}
-                        Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                        Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-                    }
-                }
-            };
+            let said = listener::heard(&mut notices, CHANNEL);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = said => {}
@@ -82,6 +75,7 @@ impl ApplyStripeEvents {
             if waiting.is_empty() {
                 break;
             }
+            reach("apply.claimed").await;
             self.apply(waiting).await?;
         }
         while !stop.is_cancelled() {

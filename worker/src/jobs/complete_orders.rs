@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::ids::OrderId;
 use storage::crash_point::reach;
-use storage::pg::listener::Notice;
+use storage::pg::listener::{self, Notice};
 use storage::pg::orders::{self, PROCESSING_CHANNEL, ProcessingOrder};
 use storage::{Pg, StorageError};
 use tokio::sync::broadcast;
@@ -40,15 +40,7 @@ pub async fn run(
             Err(error) if error.is_forbidden() => tracing::error!(%error, "sweeping"),
             Err(error) => return Err(error),
         }
-        let said = async {
-            loop {
-                match notices.recv().await {
-                    Ok(Notice::Said { channel, .. }) if channel != PROCESSING_CHANNEL => {}
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-                }
-            }
-        };
+        let said = listener::heard(&mut notices, PROCESSING_CHANNEL);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = said => {}

@@ -9,7 +9,7 @@ use common::clock::{Clock, rfc3339};
 use common::tax::parse_date;
 use ops::health::Check;
 use storage::pg::changes;
-use storage::pg::listener::Notice;
+use storage::pg::listener::{self, Notice};
 use storage::pg::tax_rates::LiveTable;
 use storage::{Pg, StorageError};
 use tokio::sync::broadcast;
@@ -44,15 +44,7 @@ impl Follower {
                 tracing::debug!(%error, "the tax rates could not be brought up to date");
             }
             self.tell();
-            let woken = async {
-                loop {
-                    match notices.recv().await {
-                        Ok(Notice::Said { channel, .. }) if channel != changes::CHANNEL => {}
-                        Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                        Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-                    }
-                }
-            };
+            let woken = listener::heard(&mut notices, changes::CHANNEL);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = woken => {}

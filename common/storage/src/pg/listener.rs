@@ -145,3 +145,15 @@ async fn ping(answer: impl Future<Output = Result<(), tokio_postgres::Error>>) -
     let answer = tokio::time::timeout(PING_TIMEOUT, answer).await;
     Ok(answer.map_err(|_| StorageError::Unavailable("no answer in time".into()))??)
 }
+
+/// Resolves when something may have been said on `channel`: it was, or what was said may have been missed. Never when nobody listens any
+/// more.
+pub async fn heard(notices: &mut broadcast::Receiver<Notice>, channel: &str) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Said { channel: other, .. }) if other != channel => {}
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}

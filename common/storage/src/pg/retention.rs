@@ -27,7 +27,7 @@ pub struct Kind {
 }
 
 /// All that grows old.
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     Kind {
         name: "changes",
         age: |retention| retention.changes,
@@ -77,6 +77,14 @@ pub const KINDS: [Kind; 8] = [
         sql: "delete from stripe_events where ctid = any(array(
                   select ctid from stripe_events where status in ('applied', 'refused') and settled_at < now() - make_interval(secs => $1)
                   order by settled_at limit $2 for update skip locked))",
+    },
+    Kind {
+        name: "parked_stripe_events",
+        age: |retention| retention.parked_stripe_events,
+        // Of payments that are none of ours, as it seems: one Stripe account may serve others too.
+        sql: "delete from stripe_events where ctid = any(array(
+                  select ctid from stripe_events where status = 'parked' and received_at < now() - make_interval(secs => $1)
+                  order by received_at limit $2 for update skip locked))",
     },
     Kind {
         name: "carts",

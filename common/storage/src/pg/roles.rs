@@ -72,7 +72,7 @@ const TAX_RATE: &str = "batch, line, country, subdivision, tax_type, category, r
 pub const RIGHTS: [Rights; 26] = [
     Rights {
         table: "stores",
-        edge: &[("select", "id, slug, name, licensing, country, prices_include_tax")],
+        edge: &[("select", "id, slug, name, licensing, country, prices_include_tax, revoke_when_refunded, suspend_while_disputed")],
         worker: &[("select", "id, revoke_when_refunded, suspend_while_disputed")],
     },
     Rights {

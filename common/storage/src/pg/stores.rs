@@ -1,6 +1,7 @@
 //! Stores.
 
 use common::geo::CountryCode;
+use common::order::facts::Policy;
 use tokio_postgres::{GenericClient, Row};
 
 use super::changes::{self, ChangeKind};
@@ -20,6 +21,9 @@ pub struct Store {
     /// What it has said for tax.
     #[serde(flatten)]
     pub tax: TaxSettings,
+    /// What becomes of license keys when money goes back.
+    #[serde(flatten)]
+    pub policy: Policy,
 }
 
 /// What a store says of itself for tax.
@@ -31,14 +35,15 @@ pub struct TaxSettings {
     pub prices_include_tax: Option<bool>,
 }
 
-const COLUMNS: &str = "id, slug, name, licensing, country, prices_include_tax";
+const COLUMNS: &str = "id, slug, name, licensing, country, prices_include_tax, revoke_when_refunded, suspend_while_disputed";
 
 fn read(row: &Row) -> Result<Store, StorageError> {
     let id = row.get(0);
     let country = row.get::<_, Option<&str>>(4).map(CountryCode::parse).transpose();
     let country = country.map_err(|error| StorageError::Corrupt(format!("store {id}: {error}")))?;
     let tax = TaxSettings { country, prices_include_tax: row.get(5) };
-    Ok(Store { id, slug: row.get(1), name: row.get(2), licensing: row.get(3), tax })
+    let policy = Policy { revoke_when_refunded: row.get(6), suspend_while_disputed: row.get(7) };
+    Ok(Store { id, slug: row.get(1), name: row.get(2), licensing: row.get(3), tax, policy })
 }
 
 /// Makes a store. A slug that is taken is a unique violation.
@@ -82,6 +87,14 @@ pub async fn set_tax(pg: &Pg, id: i64, tax: TaxSettings) -> Result<(), StorageEr
     tx.execute(sql, &[&id, &tax.country.as_ref().map(CountryCode::as_str), &tax.prices_include_tax]).await?;
     changes::record(&*tx, ChangeKind::Store, id).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// Changes what becomes of license keys when money goes back, from now on: what has been decided about an order stays until something new
+/// is known of its payment.
+pub async fn set_policy(pg: &Pg, id: i64, policy: Policy) -> Result<(), StorageError> {
+    let sql = "update stores set revoke_when_refunded = $2, suspend_while_disputed = $3 where id = $1";
+    pg.client().await?.execute(sql, &[&id, &policy.revoke_when_refunded, &policy.suspend_while_disputed]).await?;
     Ok(())
 }
 

@@ -78,7 +78,7 @@ async fn a_row_on_either_side(pg: &Pg) {
                  insert into webhook_deliveries (endpoint_id, event_id, order_id, sequence, next_attempt_at)
                  values (gen_random_uuid(), gen_random_uuid(), '', 1, {5});
                  insert into stripe_events (id, live, kind, status, settled_at) values ('applied {past}', true, '', 'applied', {6});
-                 insert into stripe_events (id, live, kind, status, received_at) values ('parked {past}', true, '', 'parked', {6});
+                 insert into stripe_events (id, live, kind, status, received_at) values ('parked {past}', true, '', 'parked', {8});
                  insert into carts (id, store_id, live, browser, currency, skus, quantities, created_at)
                  values ('cart {past}', 1, true, '', 'GBP', '{{A}}', '{{1}}', {7});
                  insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status)
@@ -91,6 +91,7 @@ async fn a_row_on_either_side(pg: &Pg) {
                 at("webhook_deliveries"),
                 at("stripe_events"),
                 at("carts"),
+                at("parked_stripe_events"),
             ),
         )
         .await;
@@ -111,6 +112,7 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         (90, "dead_letters"),
         (30, "webhook_deliveries"),
         (30, "stripe_events"),
+        (90, "parked_stripe_events"),
         (30, "carts"),
         (90, "api_key_usage"),
     ];
@@ -120,7 +122,7 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
     }
     for (table, left) in [
         ("changes", 2),
-        ("stripe_events", 3),
+        ("stripe_events", 2),
         ("edges", 1),
         ("dead_letters", 1),
         ("api_key_usage", 1),

@@ -41,7 +41,7 @@ async fn pending(system: &System, shop: &Shop, product: &Product) -> OrderId {
 async fn pending_as(pg: &Pg, shop: &Shop, product: &Product, id: &OrderId) {
     let mut client = pg.client().await.unwrap();
     let tx = client.transaction().await.unwrap();
-    shop.pending(&tx, Mode::Live, product, id, TOTAL).await.unwrap();
+    shop.pending(&tx, Mode::Live, product, id, TOTAL, None).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -248,4 +248,57 @@ async fn who_has_paid_waits_for_stock_and_the_first_is_served_first() {
     assert_eq!(system.free(&product, Mode::Live).await, 1, "nothing for whom the money went back to");
     // Four orders begun, three served, one given its money back.
     receiver.wait_for_requests(8, SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_payments_for_one_order_either_may_come_first() {
+    let system = system().await;
+    let (shop, key) = system.shop("demo").await;
+    let product = shop.generated(&system.pg, "MADE").await.unwrap();
+    let (edge, worker) = (system.edge().await, system.worker().await);
+    let client = edge.client(&key);
+    let mut ends = Vec::new();
+    for turn in 0..2 {
+        let order = pending(&system, &shop, &product).await;
+        let ids = [format!("pi_a{turn}"), format!("pi_b{turn}")];
+        let payments = ids.each_ref().map(|id| Payment { id, livemode: true, amount: TOTAL, currency: "gbp" });
+        let mut events = [payments[0].succeeded(&format!("evt_a{turn}"), &order), payments[1].succeeded(&format!("evt_b{turn}"), &order)];
+        if turn == 1 {
+            events.reverse();
+        }
+        for event in &events {
+            assert_eq!(tell(&client, LIVE, event).await.status, 200);
+            settled(&system).await;
+        }
+        let read = until_order_is(&client, "demo", order.as_str(), "fulfilled").await;
+        assert_eq!(license_keys_of(&read).len(), 1, "paid twice, sold once");
+        let sql = format!("select count(*) from events where order_id = '{order}'");
+        ends.push((read.json()["status"].clone(), system.number(&sql).await));
+    }
+    assert_eq!(ends[0], ends[1]);
+    edge.stop().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_stripe_is_asked_to_come_again_and_nothing_is_lost() {
+    let mut system = System::with_own_postgres().await;
+    system.set("STRIPE__LIVE_SIGNING_SECRETS", LIVE);
+    let (shop, key) = system.shop("demo").await;
+    let product = shop.generated(&system.pg, "MADE").await.unwrap();
+    let order = pending(&system, &shop, &product).await;
+    let (edge, worker) = (system.edge().await, system.worker().await);
+    let client = edge.client(&key);
+    tokio::task::block_in_place(|| system.postgres().kill()).unwrap();
+    let event = paid(1, &order, TOTAL, "gbp");
+    for _ in 0..3 {
+        let answer = tell(&client, LIVE, &event).await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+    }
+    tokio::task::block_in_place(|| system.postgres().restart()).unwrap();
+    eventually("the event to be taken", SOON, async || (tell(&client, LIVE, &event).await.status == 200).then_some(())).await;
+    until_order_is(&client, "demo", order.as_str(), "fulfilled").await;
+    edge.stop().await;
+    worker.stop().await;
 }

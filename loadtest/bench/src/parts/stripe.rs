@@ -138,7 +138,7 @@ async fn pending(pg: &Pg, shop: &Shop, product: &Product, count: usize) -> Resul
         let mut client = pg.client().await?;
         let tx = client.transaction().await?;
         for id in together {
-            shop.pending(&tx, Mode::Live, product, id, TOTAL_MINOR).await?;
+            shop.pending(&tx, Mode::Live, product, id, TOTAL_MINOR, None).await?;
         }
         tx.commit().await?;
     }

@@ -14,6 +14,13 @@ async fn a_store_is_made_once_and_can_be_changed() {
 
     let off = installation.json(&["store", "set", "--slug", "demo", "--licensing", "off"]);
     assert_eq!(off["licensing"], false);
+    assert_eq!((&off["revoke_when_refunded"], &off["suspend_while_disputed"]), (&json!(true), &json!(true)));
+    let kept = installation.json(&["store", "set", "--slug", "demo", "--when-refunded", "keep"]);
+    assert_eq!((&kept["revoke_when_refunded"], &kept["suspend_while_disputed"]), (&json!(false), &json!(true)));
+    let kept = installation.json(&["store", "set", "--slug", "demo", "--while-disputed", "keep", "--when-refunded", "revoke"]);
+    assert_eq!((&kept["revoke_when_refunded"], &kept["suspend_while_disputed"]), (&json!(true), &json!(false)));
+    let stands = "select count(*) from stores where slug = 'demo' and revoke_when_refunded and not suspend_while_disputed";
+    assert_eq!(installation.count(stands).await, 1);
     installation.run(&["store", "set", "--slug", "none", "--licensing", "on"]).fails(1, &["no store \"none\"", "worker store list"]);
 
     let listed = installation.json(&["store", "list"]);

@@ -43,6 +43,8 @@ pub enum Kind {
     Revoked,
     /// An event that a partner's server is to be told of.
     Told,
+    /// Stripe says that an order is paid.
+    Paid,
 }
 
 /// How it begins.
@@ -56,7 +58,7 @@ pub enum Begun {
 
 impl Kind {
     /// All of them. A point's first kind in this order is the one whose pairs are walked.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Sold,
         Self::Refused,
         Self::Replayed,
@@ -69,6 +71,7 @@ impl Kind {
         Self::UnreadableJob,
         Self::Revoked,
         Self::Told,
+        Self::Paid,
         Self::Large,
     ];
 
@@ -86,6 +89,7 @@ impl Kind {
             Self::Refused | Self::WrittenDownShort => &[(SCARCE, 2), (GENERATED, 1)],
             Self::Large => &[(GENERATED, 640)],
             Self::ProductGone => &[("GONE", 1)],
+            Self::Paid => &[(POOLED, 1)],
             _ => &[(POOLED, 2), (GENERATED, 1)],
         }
     }
@@ -104,7 +108,7 @@ impl Kind {
     pub fn last_status(self) -> u16 {
         match self {
             Self::Refused | Self::WrittenDownShort => 409,
-            Self::Revoked => 200,
+            Self::Revoked | Self::Paid => 200,
             _ => 201,
         }
     }

@@ -23,6 +23,7 @@ use testkit::receiver::{Behavior, Receiver};
 use testkit::servers::Redis;
 use testkit::settings::Settings;
 use testkit::shop::Shop;
+use testkit::stripe::Payment;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -43,6 +44,9 @@ const LOGINS: [(&str, &str); 3] =
     [("lanes", "superuser"), ("lanes_edge", "in role anonymouspay_edge"), ("lanes_worker", "in role anonymouspay_worker")];
 const PROCESSING: &str = "select count(*) from orders where status = 'processing'";
 const UNDELIVERED: &str = "select count(*) from webhook_deliveries where status = 'pending'";
+const UNAPPLIED: &str = "select count(*) from stripe_events where status in ('waiting', 'parked')";
+/// What Stripe's events are signed with here.
+const SIGNING: &str = "whsec_of_the_crash_points_in_live_mode";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Walks between two audits, which look at everything that a lane has ever sold.
 const AUDIT_EVERY: usize = 10;
@@ -130,6 +134,7 @@ impl Lane {
                 Settings::new().postgres(&format!("postgres://{login}:lanes@{place}")).redis(&redis.url()).set("QUEUE__PREFIX", &prefix);
             let settings = settings.set("POSTGRES__CONNECTIONS_MAX", "4").set("POSTGRES__CHECKOUT_TIMEOUT_MS", "15000");
             let settings = settings.set("QUEUE__PICKUP_IDLE_MS", "100").set("QUEUE__RENEW_MS", "30").set("WORKER__SWEEP_INTERVAL_MS", "50");
+            let settings = settings.set("STRIPE__LIVE_SIGNING_SECRETS", SIGNING);
             let settings = settings.set("EDGE__FULFILL_FALLBACK_MS", fallback_ms).set("EDGE__FULFILL_DEADLINE_MS", deadline_ms);
             settings.load().expect("settings")
         };
@@ -204,7 +209,14 @@ impl Lane {
         self.set_ends(&course);
 
         let (edges, edge) = watch::channel(Some(self.client()));
-        let body = if kind == Kind::Revoked { String::new() } else { order(reference, kind.items()).to_string() };
+        let body = match kind {
+            Kind::Revoked => String::new(),
+            Kind::Paid => {
+                path = testkit::stripe::PATH.to_owned();
+                self.leave_pending(reference).await
+            }
+            _ => order(reference, kind.items()).to_string(),
+        };
         let asking = match kind.begun() {
             Begun::ByAsking => tokio::spawn(ask(edge, path, body, kind.last_status())),
             Begun::ByLeaving => {
@@ -232,6 +244,10 @@ impl Lane {
             }
         }
         told.extend(asking.await.unwrap_or_else(|panicked| panic!("{name}: {panicked}")));
+        if kind == Kind::Paid {
+            // Stripe hears that its event is there, and nothing of the order.
+            told.clear();
+        }
         course.ends.clear();
         self.set_ends(&course);
         self.judge(kind, name, reference, &told).await;
@@ -252,6 +268,7 @@ impl Lane {
                 worker.life.kill().await;
                 // A delivery that was under way is due when its lease is over.
                 self.run("update webhook_deliveries set next_attempt_at = now() where status = 'pending'").await;
+                self.run("update stripe_events set next_attempt_at = now() where status = 'waiting'").await;
                 if course.in_a_hurry {
                     let client = self.pg.client().await.expect("a connection");
                     client.execute("update orders set next_attempt_at = now() where status = 'processing'", &[]).await.expect("due orders");
@@ -339,6 +356,20 @@ impl Lane {
         Client::new(edge.address, false).with_key(&self.key)
     }
 
+    /// Leaves an order that is to be paid. Returns the event that says that it is.
+    async fn leave_pending(&self, reference: &str) -> String {
+        const TOTAL_MINOR: i64 = 2_999;
+        let id = OrderId::new(1_700_000_000_000, rand::random());
+        let mut client = self.pg.client().await.expect("a connection");
+        let tx = client.transaction().await.expect("a transaction");
+        let made = self.shop.pending(&tx, Mode::Live, &self.pooled, &id, TOTAL_MINOR, Some(reference)).await;
+        made.expect("a pending order");
+        tx.commit().await.expect("a commit");
+        let payment = format!("pi_{id}");
+        let payment = Payment { id: &payment, livemode: true, amount: TOTAL_MINOR, currency: "gbp" };
+        payment.succeeded(&format!("evt_{id}"), &id).to_string()
+    }
+
     /// Leaves an order or a job, as an edge may have left it.
     async fn leave(&self, kind: Kind, reference: &str) {
         if kind == Kind::UnreadableJob {
@@ -369,7 +400,7 @@ impl Lane {
         let length = self.redis.run(&["XLEN", &key]);
         let unsettled = self.redis.run(&["XPENDING", &key, "workers"]);
         let carried = length == b":0\r\n" && (unsettled.starts_with(pending) || unsettled.starts_with(b"-NOGROUP"));
-        carried && self.number(PROCESSING).await == 0 && self.number(UNDELIVERED).await == 0
+        carried && self.number(PROCESSING).await == 0 && self.number(UNDELIVERED).await == 0 && self.number(UNAPPLIED).await == 0
     }
 
     async fn run(&self, sql: &str) {
@@ -477,7 +508,9 @@ async fn ask(mut edge: watch::Receiver<Option<Client>>, path: String, body: Stri
     loop {
         let client = edge.wait_for(Option::is_some).await.expect("the walk goes on").clone().expect("an edge");
         // An error is an answer that never came.
-        if let Ok(answer) = client.send(Method::POST, &path, &[("content-type", "application/json")], body.clone()).await {
+        let signature = testkit::stripe::signature(SIGNING, &body);
+        let headers = [("content-type", "application/json"), ("stripe-signature", signature.as_str())];
+        if let Ok(answer) = client.send(Method::POST, &path, &headers, body.clone()).await {
             let status = answer.status.as_u16();
             assert!([last_status, 202, 503].contains(&status), "{answer:?} after {told:?}");
             told.push(answer);
