@@ -68,7 +68,7 @@ enum Needs {
     Nothing,
     /// Whoever is signed in.
     Account,
-    /// Whoever has this role, or a higher one, in the store of the path; and whether it changes something, so that a form must have sent it.
+    /// Whoever has this role, or a higher one, in the store of the path.
     Store(Role),
 }
 
