@@ -18,6 +18,7 @@ pub mod mac;
 pub mod mode;
 pub mod money;
 pub mod order;
+pub mod partner;
 pub mod receipt;
 pub mod seal;
 pub mod secret;

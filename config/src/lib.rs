@@ -10,6 +10,7 @@ mod http;
 mod layers;
 mod limits;
 mod log;
+mod portal;
 mod problems;
 mod reader;
 mod retention;
@@ -28,6 +29,7 @@ pub use http::Http;
 pub use layers::DEFAULT_TOML;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
+pub use portal::Portal;
 pub use problems::{Problem, Problems};
 pub use retention::Retention;
 pub use secrets::Secrets;
@@ -74,6 +76,8 @@ pub struct Settings {
     pub queue: Queue,
     /// Quotas of partners and addresses.
     pub limits: Limits,
+    /// Where partners run their stores.
+    pub portal: Portal,
     /// How long rows are kept that have served.
     pub retention: Retention,
     /// What signs, seals and digests.
@@ -100,14 +104,29 @@ impl Settings {
         let redis = Redis::read(reader.section("redis"));
         let queue = Queue::read(reader.section("queue"));
         let limits = Limits::read(reader.section("limits"));
+        let portal = Portal::read(reader.section("portal"));
         let retention = Retention::read(reader.section("retention"));
         let secrets = Secrets::read(reader.section("secrets"), mode);
         let log = Log::read(reader.section("log"));
         let redacted = reader.shown();
         match (postgres, redis, secrets) {
-            (Some(postgres), Some(redis), Some(secrets)) if reader.problems.is_empty() => {
-                Ok(Self { mode, http, edge, worker, webhooks, stripe, postgres, redis, queue, limits, retention, secrets, log, redacted })
-            }
+            (Some(postgres), Some(redis), Some(secrets)) if reader.problems.is_empty() => Ok(Self {
+                mode,
+                http,
+                edge,
+                worker,
+                webhooks,
+                stripe,
+                postgres,
+                redis,
+                queue,
+                limits,
+                portal,
+                retention,
+                secrets,
+                log,
+                redacted,
+            }),
             _ => Err(Problems(reader.problems)),
         }
     }

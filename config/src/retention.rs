@@ -29,6 +29,8 @@ pub struct Retention {
     pub parked_stripe_events: Duration,
     /// Age of a cart.
     pub carts: Duration,
+    /// Age of a session of the portal, from when it would have been over at the latest.
+    pub portal_sessions: Duration,
     /// Age of a minute of an API key's use.
     pub api_key_usage: Duration,
 }
@@ -47,6 +49,7 @@ impl Retention {
             stripe_events: from.days("stripe_events_days", 4..=3_650),
             parked_stripe_events: from.days("parked_stripe_events_days", 4..=3_650),
             carts: from.days("carts_days", 2..=365),
+            portal_sessions: from.days("portal_sessions_days", 1..=365),
             api_key_usage: from.days("api_key_usage_days", 1..=3_650),
         }
     }

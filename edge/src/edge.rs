@@ -18,6 +18,7 @@ use crate::fulfillment::Fulfillment;
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
 use crate::payments::Payments;
+use crate::portal::Portal;
 use crate::router::Router;
 use crate::snapshot::Snapshot;
 use crate::stripe::Intake;
@@ -49,6 +50,8 @@ pub struct Edge {
     pub licenses: Sealer,
     /// Seals what signs webhooks.
     pub webhook_secrets: Sealer,
+    /// Where partners run their stores.
+    pub portal: Portal,
     /// Where Stripe's events come in.
     pub stripe: Intake,
     /// Countries and their subdivisions.

@@ -304,6 +304,8 @@ pub enum PageProblem {
     BadLink,
     /// A form that did not come from a page of this browser.
     Form,
+    /// What the partner's role in the store does not allow.
+    Role,
     /// A form that none of our pages sends.
     BadRequest,
     /// The address has used up its requests.
@@ -318,7 +320,7 @@ pub enum PageProblem {
 
 impl PageProblem {
     /// All of them.
-    pub const ALL: [PageProblem; 12] = [
+    pub const ALL: [PageProblem; 13] = [
         PageProblem::NotFound,
         PageProblem::Expired,
         PageProblem::BadToken,
@@ -326,6 +328,7 @@ impl PageProblem {
         PageProblem::ReferenceUsed,
         PageProblem::BadLink,
         PageProblem::Form,
+        PageProblem::Role,
         PageProblem::BadRequest,
         PageProblem::TooMany,
         PageProblem::NotPayable,
@@ -340,7 +343,7 @@ impl PageProblem {
             PageProblem::Expired | PageProblem::BadToken | PageProblem::Used => StatusCode::GONE,
             PageProblem::ReferenceUsed => StatusCode::CONFLICT,
             PageProblem::BadLink | PageProblem::BadRequest => StatusCode::BAD_REQUEST,
-            PageProblem::Form => StatusCode::FORBIDDEN,
+            PageProblem::Form | PageProblem::Role => StatusCode::FORBIDDEN,
             PageProblem::TooMany => StatusCode::TOO_MANY_REQUESTS,
             PageProblem::NotPayable | PageProblem::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             PageProblem::Internal => StatusCode::INTERNAL_SERVER_ERROR,

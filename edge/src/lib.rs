@@ -15,6 +15,7 @@ pub mod gate;
 pub mod metrics;
 pub mod pages;
 pub mod payments;
+pub mod portal;
 pub mod query;
 pub mod quotas;
 pub mod router;

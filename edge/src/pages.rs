@@ -56,7 +56,7 @@ pub enum Page {
 
 /// Whether pages live below this path, so that what is not there is told by one.
 pub fn is_page(path: &str) -> bool {
-    ["/s/", "/market"].iter().any(|prefix| path.starts_with(prefix))
+    ["/s/", "/market", "/portal"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Answers a page's route.

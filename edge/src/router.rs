@@ -6,6 +6,7 @@ use http::Method;
 
 use crate::gate::Access;
 use crate::pages::Page;
+use crate::portal::Screen;
 use crate::quotas::QuotaName;
 
 /// What answers a route.
@@ -55,6 +56,8 @@ pub enum Endpoint {
     ErrorPage,
     /// `pages.rs`
     Page(Page),
+    /// `portal.rs`
+    Portal(Screen),
 }
 
 /// A path, a method and what they lead to.
@@ -85,7 +88,7 @@ const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
 const WEBHOOKS: Access = Access::Key(Scope::Webhooks, QuotaName::Api);
 
 /// Every route there is.
-pub static ROUTES: [Route; 35] = [
+pub static ROUTES: [Route; 46] = [
     route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
     route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
     route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
@@ -138,6 +141,29 @@ pub static ROUTES: [Route; 35] = [
     route("market", Method::GET, "/market", Access::Page, Endpoint::Page(Page::Market)),
     route("add_on_market", Method::POST, "/market", Access::Page, Endpoint::Page(Page::AddOnMarket)),
     route("market_cart", Method::GET, "/market/cart", Access::Page, Endpoint::Page(Page::MarketCart)),
+    route("portal", Method::GET, "/portal", Access::Page, Endpoint::Portal(Screen::Stores)),
+    route("portal_sign_in", Method::GET, "/portal/sign-in", Access::Page, Endpoint::Portal(Screen::SignIn)),
+    route("portal_submit_sign_in", Method::POST, "/portal/sign-in", Access::Page, Endpoint::Portal(Screen::SubmitSignIn)),
+    route("portal_password", Method::GET, "/portal/password/{link}", Access::Page, Endpoint::Portal(Screen::Password)),
+    route("portal_set_password", Method::POST, "/portal/password/{link}", Access::Page, Endpoint::Portal(Screen::SetPassword)),
+    route("portal_sign_out", Method::POST, "/portal/sign-out", Access::Page, Endpoint::Portal(Screen::SignOut)),
+    route(
+        "portal_sign_out_everywhere",
+        Method::POST,
+        "/portal/sign-out-everywhere",
+        Access::Page,
+        Endpoint::Portal(Screen::SignOutEverywhere),
+    ),
+    route("portal_keys", Method::GET, "/portal/stores/{slug}/keys", Access::Page, Endpoint::Portal(Screen::Keys)),
+    route("portal_create_key", Method::POST, "/portal/stores/{slug}/keys", Access::Page, Endpoint::Portal(Screen::CreateKey)),
+    route("portal_roll_key", Method::POST, "/portal/stores/{slug}/keys/{key_id}/roll", Access::Page, Endpoint::Portal(Screen::RollKey)),
+    route(
+        "portal_revoke_key",
+        Method::POST,
+        "/portal/stores/{slug}/keys/{key_id}/revoke",
+        Access::Page,
+        Endpoint::Portal(Screen::RevokeKey),
+    ),
     route("asset", Method::GET, "/assets/{name}", Access::Page, Endpoint::Page(Page::Asset)),
 ];
 

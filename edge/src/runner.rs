@@ -27,6 +27,7 @@ use storage::pg::tax_rates::LiveTable;
 use storage::pg::{changes, listener, orders};
 use storage::queue::{Producer, QueueName};
 use storage::replies::Inbox;
+use storage::revocations::Revoker;
 use storage::{Pg, redis};
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ use crate::fulfillment::{Fulfillment, Patience, Settled};
 use crate::gate::Gate;
 use crate::metrics::EdgeMetrics;
 use crate::payments::{Means, Payments};
+use crate::portal::Portal;
 use crate::quotas::Quotas;
 use crate::router::Router;
 use crate::server::guarded::Deadlines;
@@ -152,6 +154,7 @@ pub async fn start_on(
         stop.run_until_cancelled(Box::pin(listening)).await;
     });
     let depth = Arc::new(AtomicU64::new(0));
+    let revoker = Revoker::new(client.clone(), prefix, settings.redis.command_timeout);
     let queue = Producer::new(client.clone(), QueueName::new(prefix, FULFILL_ORDER));
     let fulfillment = Fulfillment {
         pg: pg.clone(),
@@ -192,6 +195,7 @@ pub async fn start_on(
     let taxes = Arc::new(LiveTable::new(TaxTable::load(subdivisions.clone())?));
     let hasher = ApiKeyHasher::new(&settings.secrets.api_key_pepper);
     let (stripe, writer) = Intake::new(&settings.stripe.live_signing_secrets, &settings.stripe.test_signing_secrets);
+    let portal = Portal::new(settings, &pg, hasher.clone(), revoker)?;
     let edge = Arc::new(Edge {
         router: Router::new(),
         snapshot: snapshot.clone(),
@@ -205,6 +209,7 @@ pub async fn start_on(
         pg: pg.clone(),
         licenses: sealer(Purpose::License),
         webhook_secrets: sealer(Purpose::WebhookSecret),
+        portal,
         stripe,
         geo: subdivisions.clone(),
         subdivisions: SubdivisionBodies::new(&subdivisions)?,

@@ -27,6 +27,7 @@ use crate::edge::{Edge, Knobs};
 use crate::error::{ApiError, Code};
 use crate::gate::{Access, Caller};
 use crate::pages::{self, visit::Visit};
+use crate::portal;
 use crate::quotas::{self, QuotaName, Rate};
 use crate::router::{Endpoint, Found, Params, Route, allow};
 use crate::stripe;
@@ -40,6 +41,8 @@ const REQUEST_ID_MAX: usize = 128;
 pub struct Call<'r> {
     /// Its name.
     pub request_id: &'r str,
+    /// Who sent it, as far as its address tells.
+    pub address: ClientAddress,
     /// When its head was there.
     pub now: Now,
     /// The parameters of its path.
@@ -78,7 +81,8 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
         (Ok(()), None) => without_route(edge, &head, &found, address, now, request_id),
         (Ok(()), Some(route)) => {
             let decision = edge.gate.admit(route.access, &head.headers, params.slug, address, now);
-            let call = |body| Call { request_id, now, params, query: head.uri.query().unwrap_or(""), headers: &head.headers, body };
+            let call =
+                |body| Call { request_id, address, now, params, query: head.uri.query().unwrap_or(""), headers: &head.headers, body };
             let answered = match decision.outcome {
                 Err(error) => Err(error),
                 Ok(caller) => match body::read(&edge.knobs, route, &head.headers, incoming).await {
@@ -138,6 +142,7 @@ async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<
         (Endpoint::StripeWebhook, _) => Box::pin(stripe::webhook(edge, &call)).await,
         (Endpoint::ErrorPage, _) => pages::errors::page(&call),
         (Endpoint::Page(page), _) => Box::pin(pages::serve(edge, page, &call)).await,
+        (Endpoint::Portal(screen), _) => Box::pin(portal::serve(edge, screen, &call)).await,
         // The table gives these endpoints a key to ask for.
         (_, None) => Err(ApiError::plain(Code::MissingApiKey)),
     }

@@ -12,6 +12,7 @@ mod key_file;
 mod limit;
 mod listing;
 mod output;
+mod partner;
 mod product;
 mod revocation;
 mod rewrap;
@@ -61,6 +62,9 @@ enum Command {
     /// API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Who may sign in to the portal
+    #[command(subcommand)]
+    Partner(partner::PartnerCommand),
     /// Products and prices
     #[command(subcommand)]
     Product(product::ProductCommand),
@@ -111,6 +115,7 @@ impl CommandLine {
             Command::Stock(command) => command.run(&Context::open_patient(settings()?, output).await?).await,
             Command::Store(command) => command.run(&context().await?).await,
             Command::Key(command) => command.run(&context().await?).await,
+            Command::Partner(command) => command.run(&context().await?).await,
             Command::Product(command) => command.run(&context().await?).await,
             Command::Tax(command) => command.run(&context().await?).await,
             Command::Listing(command) => command.run(&context().await?).await,

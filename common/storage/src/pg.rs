@@ -1,6 +1,8 @@
 //! Postgres: a pool with a deadline on every wait, TLS, and one flag that says whether the database can be reached right now, so that
 //! callers are told at once instead of after a time-out.
 
+pub mod account_invites;
+pub mod accounts;
 pub mod api_keys;
 pub mod audit;
 pub mod carts;
@@ -12,11 +14,13 @@ pub mod held_license_keys;
 pub mod license_keys;
 pub mod listener;
 pub mod listings;
+pub mod memberships;
 pub mod migrations;
 pub mod order_checkouts;
 pub mod order_items;
 pub mod order_payments;
 pub mod orders;
+pub mod portal_sessions;
 pub mod products;
 pub mod retention;
 pub mod rewrap;
@@ -153,6 +157,12 @@ impl Pg {
     /// Asks for what this role's program needs before [`Pg::is_up`] says yes.
     pub fn with_role(self, role: Role) -> Self {
         Self { role: Some(role), ..self }
+    }
+
+    /// The same server by a pool of its own, so that one kind of work cannot take another's connections. Health is watched by one for both.
+    pub fn apart(&self, settings: &config::Postgres, application_name: &str) -> Result<Self, StorageError> {
+        let other = Self::new(settings, application_name)?;
+        Ok(Self { health: self.health.clone(), trouble: self.trouble.clone(), role: self.role, ..other })
     }
 
     /// A connection of the pool, returned when dropped.

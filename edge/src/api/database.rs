@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use storage::Pg;
+
 use crate::edge::Edge;
 use crate::error::{ApiError, Code};
 
@@ -10,12 +12,17 @@ const DEADLINE: Duration = Duration::from_secs(4);
 
 /// Ends at once when the database is known to be away, before or while it is being asked, and in time when it is merely slow.
 pub async fn in_time<T, E: From<ApiError>>(edge: &Edge, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    if edge.pg.is_crowded() {
+    in_time_of(&edge.pg, work).await
+}
+
+/// The same of a pool of its own.
+pub async fn in_time_of<T, E: From<ApiError>>(pg: &Pg, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    if pg.is_crowded() {
         return Err(unavailable("The database is busy right now. Send the request again."));
     }
     tokio::select! {
         biased;
-        () = edge.pg.down() => Err(unavailable("The database cannot be reached right now. Send the request again.")),
+        () = pg.down() => Err(unavailable("The database cannot be reached right now. Send the request again.")),
         answer = tokio::time::timeout(DEADLINE, work) => answer.unwrap_or_else(|_| {
             Err(unavailable("The database did not answer in time. Send the request again: that is always safe."))
         }),

@@ -24,6 +24,9 @@ pub struct Asset {
 /// How every page looks.
 pub static STYLES: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("pages", "css", "text/css; charset=utf-8", include_str!("../../assets/pages.css")));
+/// How the portal looks, on top of that.
+pub static PORTAL_STYLES: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("portal", "css", "text/css; charset=utf-8", include_str!("../../assets/portal.css")));
 /// What makes pages more comfortable; all but card payments work without it.
 pub static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("pages", "js", "text/javascript; charset=utf-8", include_str!("../../assets/pages.js")));
@@ -40,7 +43,7 @@ impl Asset {
 
 /// `GET /assets/{name}`
 pub fn get(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let assets: [&Asset; 3] = [&STYLES, &SCRIPT, &ICON];
+    let assets: [&Asset; 4] = [&STYLES, &PORTAL_STYLES, &SCRIPT, &ICON];
     let wanted = |asset: &&&Asset| asset.path.strip_prefix("/assets/") == Some(call.params.id);
     let asset = assets.iter().find(wanted).ok_or_else(|| ApiError::plain(Code::NotFound))?;
     Ok(Answer::new(StatusCode::OK, asset.body.clone())

@@ -59,6 +59,8 @@ fn words(t: &'static Texts, problem: PageProblem) -> (&'static str, &'static str
         PageProblem::Used => (t.problem_used, t.problem_used_help),
         PageProblem::ReferenceUsed => (t.problem_reference_used, t.problem_reference_used_help),
         PageProblem::BadLink => (t.problem_bad_link, t.problem_bad_link_help),
+        // Customers have no roles; the portal has words of its own.
+        PageProblem::Role => (t.problem_not_found, t.problem_not_found_help),
         PageProblem::Form => (t.problem_form, t.problem_form_help),
         PageProblem::BadRequest => (t.problem_bad_request, t.problem_bad_request_help),
         PageProblem::TooMany => (t.problem_too_many, t.problem_too_many_help),

@@ -112,7 +112,7 @@ impl Frame {
 
     /// A frame for tests of templates.
     #[cfg(test)]
-    pub(super) fn sample() -> Self {
+    pub(crate) fn sample() -> Self {
         Self {
             locale: Locale::DEFAULT,
             t: texts::of(Locale::DEFAULT.language),
@@ -146,6 +146,11 @@ impl Visit {
             nonce: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()),
             request_id: request_id.to_owned(),
         }
+    }
+
+    /// Whether browsers come by https, so that cookies can be theirs alone.
+    pub fn is_https(&self) -> bool {
+        self.is_https
     }
 
     /// The same visit in the language that a cart asks for, where we speak it.
@@ -244,7 +249,7 @@ impl Visit {
     }
 }
 
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     texts.flat_map(|text| text.split(';')).filter_map(|cookie| cookie.trim().split_once('='))
 }

@@ -18,6 +18,7 @@ mod leaving;
 mod manners;
 mod mutations;
 mod pages;
+mod portal;
 mod problems;
 mod process;
 mod protocols;

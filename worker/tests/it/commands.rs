@@ -6,6 +6,7 @@ mod held_stock;
 mod import;
 mod installation;
 mod keys;
+mod partners;
 mod restore;
 mod rewrap;
 mod tax;

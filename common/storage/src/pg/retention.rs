@@ -27,7 +27,7 @@ pub struct Kind {
 }
 
 /// All that grows old.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     Kind {
         name: "changes",
         age: |retention| retention.changes,
@@ -92,6 +92,13 @@ pub const KINDS: [Kind; 9] = [
         sql: "delete from carts where ctid = any(array(
                   select ctid from carts where created_at < now() - make_interval(secs => $1)
                   order by created_at limit $2 for update skip locked))",
+    },
+    Kind {
+        name: "portal_sessions",
+        age: |retention| retention.portal_sessions,
+        sql: "delete from portal_sessions where ctid = any(array(
+                  select ctid from portal_sessions where expires_at < now() - make_interval(secs => $1)
+                  order by expires_at limit $2 for update skip locked))",
     },
     Kind {
         name: "api_key_usage",

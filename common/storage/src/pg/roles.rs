@@ -69,7 +69,7 @@ const TAX_RATE: &str = "batch, line, country, subdivision, tax_type, category, r
 
 /// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
 /// that are reached by their `ctid` ask for the right to read the whole table.
-pub const RIGHTS: [Rights; 26] = [
+pub const RIGHTS: [Rights; 30] = [
     Rights {
         table: "stores",
         edge: &[("select", "id, slug, name, licensing, country, prices_include_tax, revoke_when_refunded, suspend_while_disputed")],
@@ -80,10 +80,15 @@ pub const RIGHTS: [Rights; 26] = [
         edge: &[
             (
                 "select",
-                "id, store_id, live, hash, scopes, checkout_per_minute, licensing_per_minute, api_per_minute, expires_at, revoked_at, \
-                 last_used_at",
+                "id, store_id, live, name, hint, pepper_id, hash, scopes, checkout_per_minute, licensing_per_minute, api_per_minute, \
+                 created_at, expires_at, revoked_at, last_used_at",
             ),
-            ("update", "last_used_at"),
+            // The portal makes, replaces and revokes them.
+            (
+                "insert",
+                "store_id, live, name, hint, pepper_id, hash, scopes, checkout_per_minute, licensing_per_minute, api_per_minute, expires_at",
+            ),
+            ("update", "last_used_at, expires_at, revoked_at"),
         ],
         worker: &[],
     },
@@ -203,11 +208,28 @@ pub const RIGHTS: [Rights; 26] = [
         worker: &[("select", ""), ("update", "id"), ("delete", "")],
     },
     Rights { table: "listings", edge: &[("select", "product_id, created_at")], worker: &[] },
-    Rights { table: "changes", edge: &[("select", "id, kind, subject_id, created_at")], worker: &[("select", ""), ("delete", "")] },
+    Rights {
+        table: "changes",
+        edge: &[("select", "id, kind, subject_id, created_at"), ("insert", "kind, subject_id")],
+        worker: &[("select", ""), ("delete", "")],
+    },
+    // Who may sign in to the portal is the operator's to say; an edge keeps sessions, and the passwords that links allow to set.
+    Rights { table: "accounts", edge: &[("select", "id, email, password_hash"), ("update", "password_hash")], worker: &[] },
+    Rights { table: "memberships", edge: &[("select", "account_id, store_id, role")], worker: &[] },
+    Rights { table: "account_invites", edge: &[("select", "account_id, digest, expires_at"), ("delete", "")], worker: &[] },
+    Rights {
+        table: "portal_sessions",
+        edge: &[
+            ("select", "digest, account_id, browser, seen_at, expires_at, ended_at"),
+            ("insert", "digest, account_id, browser, expires_at"),
+            ("update", "seen_at, ended_at"),
+        ],
+        worker: &[("select", ""), ("update", "digest"), ("delete", "")],
+    },
     Rights {
         table: "edges",
         edge: &[
-            ("select", "id, applied_change_id, applied_at"),
+            ("select", "id, seen_at, applied_change_id, applied_at"),
             ("insert", "id, applied_change_id"),
             ("update", "seen_at, applied_change_id, applied_at"),
             ("delete", ""),

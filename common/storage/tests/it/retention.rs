@@ -81,6 +81,8 @@ async fn a_row_on_either_side(pg: &Pg) {
                  insert into stripe_events (id, live, kind, status, received_at) values ('parked {past}', true, '', 'parked', {8});
                  insert into carts (id, store_id, live, browser, currency, skus, quantities, created_at)
                  values ('cart {past}', 1, true, '', 'GBP', '{{A}}', '{{1}}', {7});
+                 insert into accounts (email) values ('a@b.example') on conflict do nothing;
+                 insert into portal_sessions (digest, account_id, browser, expires_at) select '{past}', id, '', {9} from accounts;
                  insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status)
                  select id, 1, created_at, 1, 200 from webhook_deliveries on conflict do nothing;",
                 at("changes"),
@@ -92,6 +94,7 @@ async fn a_row_on_either_side(pg: &Pg) {
                 at("stripe_events"),
                 at("carts"),
                 at("parked_stripe_events"),
+                at("portal_sessions"),
             ),
         )
         .await;
@@ -114,6 +117,7 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         (30, "stripe_events"),
         (90, "parked_stripe_events"),
         (30, "carts"),
+        (30, "portal_sessions"),
         (90, "api_key_usage"),
     ];
     assert_eq!(ages, expected);
@@ -124,6 +128,8 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         ("changes", 2),
         ("stripe_events", 2),
         ("edges", 1),
+        ("portal_sessions", 1),
+        ("accounts", 1),
         ("dead_letters", 1),
         ("api_key_usage", 1),
         ("orders", 2),

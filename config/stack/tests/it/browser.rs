@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use common::cart::Sku;
 use common::ids::OrderId;
 use common::mode::Mode;
+use common::partner::{Bearer, INVITE, Role};
 use common::receipt::ReceiptSigner;
 use serde_json::json;
-use storage::pg::{listings, products};
+use storage::pg::{accounts, listings, products};
 use testkit::browser::Browser;
 use testkit::process::Launch;
 use testkit::servers::Host;
@@ -45,6 +46,37 @@ fn install_npm_packages(python: &Python) -> PathBuf {
         install.args(NPM_PACKAGES).must_succeed().expect("npm installs; is the network there?");
     }
     folder
+}
+
+/// Lets somebody into the portal, as `worker partner invite` does, and returns the path of the link that sets their password.
+async fn invited(system: &System, store_id: i64) -> String {
+    let secret = Bearer::new(rand::random());
+    let email = "owner@shop.example";
+    accounts::invite(&system.pg, email, store_id, Role::Owner, &secret.digest(INVITE), 3_600.0).await.unwrap();
+    format!("/portal/password/{}/", secret.expose().as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_walks_from_the_link_to_a_key_that_works() {
+    let python = block_in_place(|| Python::with("browser", TOOLS)).unwrap();
+    let mut system = System::new().await;
+    system.set("HTTP__PUBLIC_BASE_URL", "http://127.0.0.1:8000");
+    let (shop, _) = system.shop("demo").await;
+    shop.generated(&system.pg, "WIN-11-PRO").await.unwrap();
+    let edge = system.edge().await;
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    std::fs::create_dir_all(&shots).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/browser/portal.cjs");
+    for device in ["desk", "phone"] {
+        let link = invited(&system, shop.store_id).await;
+        let said = block_in_place(|| {
+            let packages = install_npm_packages(&python);
+            let node = python.program("node").env("NODE_PATH", packages.join("node_modules"));
+            let arguments = [format!("http://{}", edge.address), link, device.to_owned()];
+            with_chromium(node).arg(&script).args(arguments).arg(&shots).must_succeed().unwrap()
+        });
+        assert!(said.trim_end().ends_with("walked"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
