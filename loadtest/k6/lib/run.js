@@ -50,7 +50,7 @@ export function options(ratePerSecond, p99Ms, promises = {}) {
     scenarios: {
       arrivals: {
         executor: 'ramping-arrival-rate',
-        startRate: stages[0].target,
+        startRate: Math.ceil(base),
         timeUnit: '1s',
         stages,
         preAllocatedVUs: Math.min(50, Math.ceil(base)),
