@@ -12,6 +12,7 @@ mod environment;
 mod folder;
 mod http;
 mod interrupt;
+mod load;
 mod lock;
 mod receiver;
 mod secrets;
@@ -46,6 +47,8 @@ enum Command {
     Chaos(chaos::Options),
     /// Measures the platform against its budgets
     Bench(bench::Options),
+    /// Loads the running stack with k6, and checks that every answer is right
+    Load(load::Options),
 }
 
 fn main() -> ExitCode {
@@ -67,5 +70,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Test(options) => test::run(&options, &environment),
         Command::Chaos(options) => chaos::run(&options, &environment),
         Command::Bench(options) => bench::run(&options, &environment),
+        Command::Load(options) => load::run(&options, &environment),
     }
 }
