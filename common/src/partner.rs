@@ -110,7 +110,7 @@ pub fn password_complaint(password: &str, email: &str) -> Option<&'static str> {
         Some("Use 12 characters or more. A few random words are easy to remember.")
     } else if password.len() > PASSWORD_MAX_BYTES {
         Some("Use at most 256 characters.")
-    } else if password.to_lowercase().contains(email) || password.chars().all(|c| Some(c) == password.chars().next()) {
+    } else if password.to_lowercase().contains(email) || password.chars().all(|c| password.starts_with(c)) {
         Some("That one is too easy to guess.")
     } else {
         None

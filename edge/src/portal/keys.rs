@@ -233,7 +233,7 @@ pub async fn roll(edge: &Edge, visitor: &Visitor<'_>, call: &Call<'_>) -> Result
 pub async fn revoke(edge: &Edge, visitor: &Visitor<'_>, call: &Call<'_>) -> Result<Answer, PageError> {
     let key = named(edge, visitor, call).await?;
     let portal = &edge.portal;
-    let revoked = in_time_of(&portal.pg, async { Ok::<_, PageError>(portal.revoker.revoke(&portal.pg, key.id).await?) }).await?;
+    let revoked = in_time_of(&portal.pg, async { Ok::<_, PageError>(Box::pin(portal.revoker.revoke(&portal.pg, key.id)).await?) }).await?;
     let revoked = revoked.ok_or_else(|| PageError::new(PageProblem::NotFound))?;
     if let Err(error) = &revoked.followed {
         tracing::warn!(request_id = call.request_id, %error, "which edges have followed a revocation is unknown");
