@@ -1,4 +1,4 @@
-//! The portal, where partners run their stores. Who may do what stands in one table, [`Screen::needs`], and is looked at in one place,
+//! The portal, where partners run their stores. Who may do what stands in one table, `Screen::needs`, and is looked at in one place,
 //! before a page's own handler runs: a store that is not the account's is as if it were not there. Whatever waits for the database does so
 //! on a pool of the portal's own.
 

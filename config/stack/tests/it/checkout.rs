@@ -75,9 +75,8 @@ async fn audited(system: &System) {
 }
 
 async fn until_receipt_has(browser: &mut Browser, address: &str, text: &str) -> Page {
-    let browser = std::cell::RefCell::new(browser);
     eventually("the receipt to have it", SOON, async || {
-        let page = browser.borrow_mut().get(address).await;
+        let page = browser.get(address).await;
         page.text.contains(text).then_some(page)
     })
     .await
