@@ -63,7 +63,7 @@ async fn a_migration_gives_way_to_who_holds_its_table_and_comes_again() {
                 alter table stores drop column country, drop column prices_include_tax, drop column revoke_when_refunded,
                     drop column suspend_while_disputed;
                 alter table products drop column tax_category;
-                drop table order_checkouts; drop index orders_pending;
+                drop table order_checkouts; drop index orders_pending; drop table portal_sessions, account_invites, memberships, accounts;
                 delete from refinery_schema_history where version >= 3";
     pg.client().await.unwrap().batch_execute(undo).await.unwrap();
     let mut holder = pg.client().await.unwrap();
