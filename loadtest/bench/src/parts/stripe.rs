@@ -49,12 +49,13 @@ pub async fn run(plan: &Plan<'_>) -> Result<Report> {
     let product = shop.generated(&servers.pg, "MADE").await?;
     let edge = servers.start_edge(&plan.programs.edge, &settings, None).await?;
     let worker = servers.start_worker(&plan.programs.worker, &settings).await?;
-    let mut clients = Clients::connect(edge.address, CONNECTIONS, 200)?;
 
     let count = plan.size(5_000, 200);
     let (mut p50s, mut p99s, mut cpu, mut behind, mut peaks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=plan.rounds {
         let orders = pending(&servers.pg, &shop, &product, count).await?;
+        // Whoever connects and says nothing is cut off, and making orders takes a while.
+        let mut clients = Clients::connect(edge.address, CONNECTIONS, 200)?;
         let postgres = Backends::of(&servers.pg).await?;
         let spent = [edge.pid(), worker.pid()].map(CpuTime::of);
         let mut next = orders.iter();
