@@ -52,7 +52,7 @@ pub const RULES: [(&str, &str); 1] = [(
 pub struct Payer {
     pg: Pg,
     stores: Vec<(Shop, Product)>,
-    edges: Vec<Client>,
+    edges: Mutex<Vec<Client>>,
     state: Mutex<State>,
     in_flight: AtomicUsize,
     taken: AtomicU64,
@@ -91,7 +91,14 @@ impl Payer {
     /// Nobody pays yet.
     pub fn new(pg: Pg, (shops, products): (Vec<Shop>, Vec<Product>), edges: Vec<Client>) -> Arc<Self> {
         let stores = shops.into_iter().zip(products).collect();
-        Arc::new(Self { pg, stores, edges, state: Mutex::default(), in_flight: AtomicUsize::new(0), taken: AtomicU64::new(0) })
+        Arc::new(Self {
+            pg,
+            stores,
+            edges: Mutex::new(edges),
+            state: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+        })
     }
 
     /// Sends `per_second` events until `stop`, and what is left then until all of it is taken or `give_up`.
@@ -128,9 +135,10 @@ impl Payer {
                     if owed.due <= now && due.len() < room { due.push(owed) } else { state.queue.push(owed) }
                 }
             }
+            let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for owed in due {
                 self.in_flight.fetch_add(1, Ordering::Relaxed);
-                let (this, edge) = (self.clone(), self.edges[rng.random_range(0..self.edges.len())].clone());
+                let (this, edge) = (self.clone(), edges[rng.random_range(0..edges.len())].clone());
                 tokio::spawn(async move { this.send(&edge, owed).await });
             }
         }
@@ -171,6 +179,11 @@ impl Payer {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes all connections, once nothing is to be sent any more.
+    pub fn hang_up(&self) {
+        self.edges.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// How many events were taken.

@@ -128,6 +128,7 @@ pub async fn run(options: Options, progress: impl Fn(&str)) -> Result<Report> {
         violations.push(Violation { rule: "comes_to_rest", what: format!("{why:#}") });
     }
     load.hang_up();
+    payer.hang_up();
     let processes = returned(&fleet, &before, resting + REST_DEADLINE, &mut violations).await?;
 
     progress("comparing what callers were told with what is in Postgres");
