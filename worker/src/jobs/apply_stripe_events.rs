@@ -25,7 +25,7 @@ pub const NAME: &str = "apply_stripe_events";
 const CLAIM_MAX: i64 = 256;
 /// Transactions at once: each order is one.
 const AT_ONCE: usize = 8;
-/// The wait after a first try that came to nothing; it doubles with each.
+/// The wait after a first try that came to nothing; later ones wait four times as long.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Tries after which an event is refused: it ends whoever takes it.
 const TRIES_MAX: i32 = 20;

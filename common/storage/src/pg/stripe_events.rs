@@ -77,14 +77,14 @@ pub struct Waiting {
 }
 
 /// Takes up to `limit` events that are due, oldest first, and sets the time at which somebody else takes them: `again` away, doubling with
-/// each try.
+/// each of the first tries: most tries that come to nothing are the database's fault, not the event's.
 pub async fn claim(client: &impl GenericClient, limit: i64, again: Duration) -> Result<Vec<Waiting>, StorageError> {
     let rows = client
         .query(
             "with due as materialized (
                  select id from stripe_events where status = 'waiting' and next_attempt_at <= now()
                  order by next_attempt_at limit $1 for update skip locked)
-             update stripe_events e set tries = tries + 1, next_attempt_at = now() + make_interval(secs => $2 * power(2, least(tries, 6)))
+             update stripe_events e set tries = tries + 1, next_attempt_at = now() + make_interval(secs => $2 * power(2, least(tries, 2)))
              from due where e.id = due.id
              returning e.id, e.live, e.order_id, e.payment_intent, e.fact, e.tries, e.received_at",
             &[&limit, &again.as_secs_f64()],
