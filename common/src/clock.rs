@@ -59,6 +59,12 @@ pub fn utc_date(unix_ms: u64) -> jiff::civil::Date {
     jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)).date()
 }
 
+/// The Unix milliseconds at which a day begins in UTC, of `2026-11-23`. `None` of what is no day, or one before 1970.
+pub fn day_begin_ms(day: &str) -> Option<u64> {
+    let date: jiff::civil::Date = day.parse().ok()?;
+    u64::try_from(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use crate::ids::OrderId;
 use crate::mode::Mode;
 use crate::stripe::ClientSecret;
 use crate::tax::quote::{QuoteError, QuoteRequest, TaxQuote};
+use crate::trace::Trace;
 
 /// The version that this code writes. It reads all versions up to it.
 pub const JOB_VERSION: u8 = 1;
@@ -51,6 +52,9 @@ pub struct NewOrder {
     pub idempotency_key: Option<String>,
     /// What was asked for.
     pub request: FulfillRequest,
+    /// The trace that the call belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// What came of a question, of a [`FulfillJob`] if nothing else is said.

@@ -154,6 +154,19 @@ impl Minor {
         self.0.checked_mul(i64::from(quantity)).ok_or(AmountError).and_then(Self::new)
     }
 
+    /// Reads what people write in major units: `29.99`, `29.9` and `29` in GBP, `2999` in JPY. A point, no more digits behind it than the
+    /// currency has, no sign and nothing that parts thousands: what could be meant in two ways is refused.
+    pub fn of_decimal(text: &str, currency: Currency) -> Result<Self, AmountError> {
+        let (major, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = currency.exponent() as usize;
+        let is_number = |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(major) || !is_number(fraction) || (text.contains('.') && fraction.len() > digits) {
+            return Err(AmountError);
+        }
+        let fraction = if digits == 0 { String::new() } else { format!("{fraction:0<digits$}") };
+        format!("{major}{fraction}").parse().map_err(|_| AmountError).and_then(Self::new)
+    }
+
     /// The amount in major units for people to read, without the currency's sign: 2999 is `29.99` in GBP and `2999` in JPY.
     pub fn decimal(self, currency: Currency) -> String {
         let scale = 10_i64.pow(currency.exponent());
@@ -195,6 +208,38 @@ pub struct AmountError;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_read_as_people_write_them_and_never_guessed() {
+        let read = |text: &str, code: &str| Minor::of_decimal(text, Currency::parse(code).unwrap()).map(Minor::get).ok();
+        for (text, code, minor) in [
+            ("29.99", "GBP", 2_999),
+            ("29.9", "GBP", 2_990),
+            ("29", "GBP", 2_900),
+            ("0", "JPY", 0),
+            ("2999", "JPY", 2_999),
+            ("1.005", "KWD", 1_005),
+        ] {
+            assert_eq!(read(text, code), Some(minor), "{text} {code}");
+        }
+        for (text, code) in [
+            ("", "GBP"),
+            (".5", "GBP"),
+            ("5.", "GBP"),
+            ("1,5", "GBP"),
+            ("1.234", "GBP"),
+            ("1.5", "JPY"),
+            ("-1", "GBP"),
+            ("+1", "GBP"),
+            (" 1", "GBP"),
+            ("1e3", "GBP"),
+            ("10000000000000.01", "GBP"),
+            ("99999999999999999999", "GBP"),
+            ("٣", "GBP"),
+        ] {
+            assert_eq!(read(text, code), None, "{text} {code}");
+        }
+    }
 
     #[test]
     fn any_case_in_upper_case_out() {

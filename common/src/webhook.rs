@@ -6,6 +6,13 @@ pub mod request;
 pub mod schedule;
 pub mod secret;
 
+/// Who delivers, as the `User-Agent` of a delivery.
+pub const AGENT: &str = concat!("AnonymousPay-Webhooks/", env!("CARGO_PKG_VERSION"));
+/// The header with the signature of the body.
+pub const SIGNATURE: &str = "x-anonymouspay-signature";
+/// The same under the secret before, for a day after a rotation.
+pub const SIGNATURE_PREVIOUS: &str = "x-anonymouspay-signature-previous";
+
 /// Endpoints of one store and mode.
 pub const ENDPOINTS_MAX: usize = 5;
 /// What is kept of an answer's body, in bytes.

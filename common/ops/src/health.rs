@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::MissedTickBehavior;
 
 use crate::metrics::Metrics;
+use crate::service_manager::{self, ServiceManager};
 
 /// The main runtime is stuck when its heartbeat is older than this.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -82,6 +83,7 @@ impl Health {
     pub fn set_draining(&self) {
         if !self.0.draining.swap(true, Ordering::AcqRel) {
             tracing::info!("draining: not ready from now on");
+            service_manager::tell_stopping();
         }
     }
 
@@ -108,10 +110,12 @@ impl Health {
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut manager = ServiceManager::default();
             loop {
                 ticks.tick().await;
                 let Some(health) = health.upgrade() else { return };
                 health.beat();
+                manager.tell(Health(health).is_ready());
             }
         });
     }

@@ -49,6 +49,7 @@ pub mod health;
 pub mod log;
 pub mod metrics;
 mod own_thread;
+mod service_manager;
 pub mod shutdown;
 pub mod tasks;
 

@@ -4,10 +4,12 @@
 //!
 //! Labels must be bounded: routes, codes, names of tasks; never anything a caller sends.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Counter, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::runtime::Handle;
 
 /// Declares a struct of metrics, and `register(&prometheus::Registry) -> Result<Self, prometheus::Error>` for it.
 ///
@@ -64,6 +66,16 @@ macro_rules! metrics {
         }
 
         impl $name {
+            /// What each of them is, for the table of all metrics.
+            pub const DESCRIBED: &'static [$crate::metrics::Described] = &[$(
+                $crate::metrics::Described {
+                    name: stringify!($field),
+                    kind: stringify!($kind),
+                    labels: &[$($($label),+)?],
+                    help: concat!($($help),+),
+                },
+            )+];
+
             /// Makes the metrics and puts them on the page. Fails if one of the names is taken.
             $vis fn register(registry: &$crate::prometheus::Registry) -> ::std::result::Result<Self, $crate::prometheus::Error> {
                 $(
@@ -77,9 +89,36 @@ macro_rules! metrics {
     };
 }
 
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Without the binary's prefix.
+    pub name: &'static str,
+    /// Its Rust type.
+    pub kind: &'static str,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+metrics! {
+    /// How the runtime that does the work is doing.
+    pub struct RuntimeMetrics {
+        /// Threads of the runtime that does the work.
+        pub(crate) runtime_threads: IntGauge,
+        /// Tasks that have not ended.
+        pub(crate) runtime_tasks: IntGauge,
+        /// Tasks that wait for a thread to take them up.
+        pub(crate) runtime_queued_tasks: IntGauge,
+        /// Seconds that the runtime's threads have spent working, all of them together.
+        pub(crate) runtime_busy_seconds_total: Counter,
+    }
+}
+
 metrics! {
     /// What every binary counts about its own life.
-    pub(crate) struct Life {
+    pub struct Life {
         /// Panics anywhere in the process. None is expected: each one is a defect to report.
         pub(crate) panics_total: IntCounter,
         /// Times a task that should never end was started again, by task.
@@ -100,6 +139,7 @@ struct Inner {
     /// Names that are the same for every process in the world, hence without the prefix.
     process: Registry,
     life: Life,
+    runtime: OnceLock<(Handle, RuntimeMetrics)>,
 }
 
 impl Metrics {
@@ -122,7 +162,7 @@ impl Metrics {
             process.register(collector)?;
         }
         let life = Life::register(&own)?;
-        Ok(Metrics(Arc::new(Inner { own, process, life })))
+        Ok(Metrics(Arc::new(Inner { own, process, life, runtime: OnceLock::new() })))
     }
 
     /// Where a binary's own metrics register; it adds the prefix.
@@ -135,11 +175,35 @@ impl Metrics {
         self.0.life.panics_total.clone()
     }
 
+    /// Looks from now on, whenever the page is asked for, at the runtime this is called in: the one that does the work.
+    ///
+    /// # Errors
+    /// When this was called before.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn watch_runtime(&self) -> Result<(), prometheus::Error> {
+        let metrics = RuntimeMetrics::register(&self.0.own)?;
+        let _ = self.0.runtime.set((Handle::current(), metrics));
+        Ok(())
+    }
+
+    fn look_at_runtime(&self) {
+        let Some((handle, metrics)) = self.0.runtime.get() else { return };
+        let runtime = handle.metrics();
+        metrics.runtime_threads.set(runtime.num_workers() as i64);
+        metrics.runtime_tasks.set(runtime.num_alive_tasks() as i64);
+        metrics.runtime_queued_tasks.set(runtime.global_queue_depth() as i64);
+        let busy: Duration = (0..runtime.num_workers()).map(|thread| runtime.worker_total_busy_duration(thread)).sum();
+        metrics.runtime_busy_seconds_total.inc_by((busy.as_secs_f64() - metrics.runtime_busy_seconds_total.get()).max(0.0));
+    }
+
     /// The whole page in the Prometheus text format, version 0.0.4.
     ///
     /// # Errors
     /// When a metric cannot be written: a defect in whoever registered it.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
+        self.look_at_runtime();
         let mut families = self.0.process.gather();
         families.extend(self.0.own.gather());
         TextEncoder::new().encode_to_string(&families)

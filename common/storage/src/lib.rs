@@ -8,5 +8,6 @@ pub mod queue;
 pub mod redis;
 pub mod replies;
 pub mod revocations;
+pub mod stock;
 
 pub use pg::{Pg, StorageError};

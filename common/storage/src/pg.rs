@@ -5,8 +5,10 @@ pub mod account_invites;
 pub mod accounts;
 pub mod api_keys;
 pub mod audit;
+pub mod audit_log;
 pub mod carts;
 pub mod changes;
+mod client;
 pub mod dead_letters;
 pub mod edges;
 pub mod events;
@@ -48,6 +50,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub use client::GenericClient;
 pub use deadpool_postgres::{Client, Transaction};
 
 use roles::{REMEDY, Role};

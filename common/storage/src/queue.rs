@@ -110,6 +110,50 @@ impl Producer {
     }
 }
 
+/// What is in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Entries, waiting or being worked on.
+    pub entries: u64,
+    /// How long the oldest has been there, by Redis' clock; zero where there is none.
+    pub oldest: Duration,
+}
+
+/// Looks at queues that others read.
+#[derive(Clone)]
+pub struct Watcher {
+    client: Client,
+    queues: Vec<QueueName>,
+}
+
+impl Watcher {
+    /// A watcher over a connection that others may share.
+    pub fn new(client: Client, queues: Vec<QueueName>) -> Self {
+        Self { client, queues }
+    }
+
+    /// What is in each queue just now.
+    pub async fn look(&self) -> Result<Vec<(&'static str, Backlog)>, StorageError> {
+        let client = self.client.with_options(&fail_fast());
+        let mut found = Vec::with_capacity(self.queues.len());
+        for queue in &self.queues {
+            let entries = client.xlen(queue.key()).await?;
+            let first: Vec<(String, Value)> = client.xrange(queue.key(), "-", "+", Some(1)).await?;
+            let oldest = match first.first() {
+                None => Duration::ZERO,
+                Some((id, _)) => {
+                    let (seconds, micros): (u64, u64) =
+                        client.custom(CustomCommand::new_static("TIME", None::<u16>, false), Vec::<Value>::new()).await?;
+                    let added_ms: u64 = id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
+                    Duration::from_millis((seconds * 1_000 + micros / 1_000).saturating_sub(added_ms))
+                }
+            };
+            found.push((queue.job(), Backlog { entries, oldest }));
+        }
+        Ok(found)
+    }
+}
+
 /// Sends what is pushed until nobody can push any more. Nobody waits for those who pushed before: a Redis that is silent costs each no
 /// more than its own time-out.
 async fn push_together(client: Client, queue: QueueName, mut waiting: mpsc::UnboundedReceiver<Push>) {

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::fulfill::FulfillOutcome;
@@ -86,6 +87,7 @@ pub struct Inbox {
     client: SubscriberClient,
     channel: Arc<str>,
     waiting: Waiting,
+    late: Arc<AtomicU64>,
 }
 
 /// Somebody waiting for a reply. Dropping it stops the waiting.
@@ -108,8 +110,8 @@ impl Inbox {
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<R>), StorageError> {
         let client = redis::subscriber(settings)?;
         let channel: Arc<str> = format!("{prefix}:replies:{edge_id}").into();
-        let inbox = Self { client: client.clone(), channel: channel.clone(), waiting: Arc::default() };
-        let (waiting, revocations) = (inbox.waiting.clone(), revocations::channel(prefix));
+        let inbox = Self { client: client.clone(), channel: channel.clone(), waiting: Arc::default(), late: Arc::default() };
+        let (waiting, late, revocations) = (inbox.waiting.clone(), inbox.late.clone(), revocations::channel(prefix));
         let mut messages = client.message_rx();
         let subscribing = keep_subscribed(client, vec![channel.to_string(), revocations.clone()]);
         let reading = async move {
@@ -128,7 +130,7 @@ impl Inbox {
                         None => tracing::warn!("a revocation that cannot be read"),
                     }
                 } else if let Some(sealed) = message.value.as_bytes() {
-                    deliver(&waiting, &sealer, sealed);
+                    deliver(&waiting, &late, &sealer, sealed);
                 }
             }
         };
@@ -156,6 +158,11 @@ impl Inbox {
         let (sender, reply) = oneshot::channel();
         self.waiting.insert(id, sender);
         Waiter { id, reply: Some(reply), waiting: self.waiting.clone(), outcome: PhantomData }
+    }
+
+    /// How many replies came when nobody waited for them any more.
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// How many wait.
@@ -186,7 +193,7 @@ async fn keep_subscribed(client: SubscriberClient, channels: Vec<String>) -> Inf
     }
 }
 
-fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Unread>>, sealer: &Sealer, sealed: &[u8]) {
+fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Unread>>, late: &AtomicU64, sealer: &Sealer, sealed: &[u8]) {
     let replies = match sealer.open(PLACE, sealed) {
         Ok(json) => serde_json::from_slice::<Vec<Unread>>(&json).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -195,8 +202,9 @@ fn deliver(waiting: &DashMap<Uuid, oneshot::Sender<Unread>>, sealer: &Sealer, se
         Ok(replies) => {
             for reply in replies {
                 // Nobody waits any more when the reply is late.
-                if let Some((_, sender)) = waiting.remove(&reply.id) {
-                    let _ = sender.send(reply);
+                let taken = waiting.remove(&reply.id).is_some_and(|(_, sender)| sender.send(reply).is_ok());
+                if !taken {
+                    late.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }

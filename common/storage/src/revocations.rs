@@ -8,6 +8,7 @@ use fred::clients::Client;
 use fred::interfaces::{ClientLike, PubsubInterface};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::pg::audit_log::Actor;
 use crate::pg::{api_keys, changes, edges};
 use crate::redis::fail_fast;
 use crate::{Pg, StorageError};
@@ -45,8 +46,8 @@ impl Revoker {
     }
 
     /// Revokes a key, tells the edges, and waits for them, [`PATIENCE`] at most. `None` when there is no such key.
-    pub async fn revoke(&self, pg: &Pg, key_id: i64) -> Result<Option<Revoked>, StorageError> {
-        let Some(change) = api_keys::revoke(pg, key_id).await? else { return Ok(None) };
+    pub async fn revoke(&self, pg: &Pg, key_id: i64, actor: Actor<'_>) -> Result<Option<Revoked>, StorageError> {
+        let Some(change) = api_keys::revoke(pg, key_id, actor).await? else { return Ok(None) };
         // Both at once: an edge that is cut off from the database is waiting for this one.
         let (told, followed) = tokio::join!(self.tell(key_id), wait_for_edges(pg, change));
         if let Err(error) = &told {
@@ -104,18 +105,18 @@ pub struct EdgeFollowed {
 /// Looks until every edge that was alive at the beginning has followed, stopped in an orderly way, or run out of time.
 async fn wait_for_edges(pg: &Pg, change: i64) -> Result<Followed, StorageError> {
     let client = pg.client().await?;
-    let revoked_at = changes::recorded_at(&**client, change).await?;
+    let revoked_at = changes::recorded_at(&*client, change).await?;
     let begun = Instant::now();
     let mut first_seen: BTreeMap<String, SystemTime> = BTreeMap::new();
     loop {
         // The window grows with the waiting: an edge that falls silent meanwhile must not drop out of the account.
         let waited = begun.elapsed();
-        let alive = edges::alive(&**client, (ALIVE_WITHIN + waited).as_secs_f64()).await?;
+        let alive = edges::alive(&*client, (ALIVE_WITHIN + waited).as_secs_f64()).await?;
         for edge in alive.iter().filter(|edge| edge.applied_change_id >= change) {
             first_seen.entry(edge.id.clone()).or_insert(edge.applied_at);
         }
         if waited >= PATIENCE || alive.iter().all(|edge| first_seen.contains_key(&edge.id)) {
-            let known = edges::alive(&**client, KNOWN_WITHIN.as_secs_f64()).await?;
+            let known = edges::alive(&*client, KNOWN_WITHIN.as_secs_f64()).await?;
             let silent = known.into_iter().map(|edge| edge.id).filter(|id| !alive.iter().any(|edge| edge.id == *id)).collect();
             return Ok(Followed { edges: alive.into_iter().map(|edge| followed(edge.id, &first_seen, revoked_at)).collect(), silent });
         }

@@ -8,6 +8,7 @@ mod host;
 mod login;
 mod loopback;
 mod postgres;
+mod prometheus;
 mod redis;
 
 pub use account::Account;
@@ -15,4 +16,5 @@ pub use host::{Binaries, DataFolder, Host, Kind, Lifetime, Unpacked, stack_folde
 pub use login::Login;
 pub use loopback::free_port;
 pub use postgres::{Postgres, PostgresOptions};
+pub use prometheus::Prometheus;
 pub use redis::{Redis, RedisOptions};

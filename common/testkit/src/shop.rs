@@ -12,6 +12,7 @@ use common::webhook::secret::WebhookSecret;
 use storage::Pg;
 use storage::pg::Transaction;
 use storage::pg::api_keys::{self, NewApiKey, Quotas};
+use storage::pg::audit_log::Actor;
 use storage::pg::license_keys::{self, FreeKey, NewDigest};
 use storage::pg::order_items::Item;
 use storage::pg::orders::{self, PendingOrder};
@@ -46,9 +47,9 @@ impl Shop {
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let (store_id, hint) = (self.store_id, key.hint());
         let new = NewApiKey { store_id, mode, name: "test", hint, pepper_id, hash, scopes: &scopes, expires_in_s: None };
-        let id = api_keys::create(pg, &new).await?;
+        let id = api_keys::create(pg, &new, Actor::CommandLine).await?;
         if quotas != Quotas::default() {
-            api_keys::set_quotas(pg, id, quotas).await?;
+            api_keys::set_quotas(pg, id, quotas, Actor::CommandLine).await?;
         }
         Ok((id, key.expose().to_owned()))
     }
@@ -66,7 +67,7 @@ impl Shop {
         let which = Which { store_id: self.store_id, mode, id: Uuid::now_v7() };
         let sealer = Sealer::new(&self.settings.secrets.sealing, Purpose::WebhookSecret, rand::random());
         let sealed_secret = &sealer.seal(&webhook_endpoints::place(which.id), secret.expose().as_bytes());
-        let made = webhook_endpoints::create(pg, &NewEndpoint { which, url, events: &[], sealed_secret }).await?;
+        let made = webhook_endpoints::create(pg, &NewEndpoint { which, url, events: &[], sealed_secret }, Actor::CommandLine).await?;
         made.context("a store has five endpoints at most")?;
         Ok((which, secret))
     }
@@ -111,7 +112,7 @@ impl Shop {
             items: &[item],
             created_at_ms: 1_772_452_800_000,
         };
-        orders::insert_pending(&**tx, &order).await?;
+        orders::insert_pending(tx, &order).await?;
         Ok(())
     }
 
@@ -129,8 +130,8 @@ impl Shop {
         }
         let mut client = pg.client().await?;
         let tx = client.transaction().await?;
-        license_keys::claim_digests(&*tx, &digests).await?;
-        license_keys::insert(&*tx, &free).await?;
+        license_keys::claim_digests(&tx, &digests).await?;
+        license_keys::insert(&tx, &free).await?;
         Ok(tx.commit().await?)
     }
 }

@@ -1,9 +1,7 @@
 //! Links by which an account sets its password, as far as they are kept: a digest, and until when. One for each account: a new one ends the
 //! one before.
 
-use tokio_postgres::GenericClient;
-
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// Keeps a new link in place of any other.
 pub(super) async fn replace(tx: &impl GenericClient, account_id: i64, digest: &[u8; 32], lifetime_s: f64) -> Result<(), StorageError> {

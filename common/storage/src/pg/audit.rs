@@ -27,7 +27,7 @@ const PAGE_ROWS: i32 = 1_000;
 const ROWS: &str = "select (select count(*) from stores), (select count(*) from order_items), (select count(*) from events),
                            (select count(*) from license_keys), (select count(*) from held_license_keys), (select count(*) from order_keys),
                            (select count(*) from license_digests), (select count(*) from dead_letters), (select count(*) from edges),
-                           (select count(*) from webhook_deliveries), (select count(*) from carts)";
+                           (select count(*) from webhook_deliveries), (select count(*) from carts), (select count(*) from accounts)";
 
 /// What the system does while it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,8 @@ pub struct Figures {
     pub webhook_deliveries: u64,
     /// Carts of the hosted pages, those that became orders included.
     pub carts: u64,
+    /// Accounts of the portal.
+    pub accounts: u64,
 }
 
 impl Figures {
@@ -170,7 +172,7 @@ impl Audit<'_> {
     async fn count(&self) -> Result<Figures, StorageError> {
         self.say("counting");
         let by_status = self.tx.query("select status, count(*) from orders group by 1", &[]).await?;
-        let (processing, oldest_s) = order_rows::processing_backlog(&*self.tx).await?;
+        let (processing, oldest_s) = order_rows::processing_backlog(&self.tx).await?;
         let rows = self.tx.query_one(ROWS, &[]).await?;
         let of = |column: usize| count(rows.get(column));
         Ok(Figures {
@@ -188,6 +190,7 @@ impl Audit<'_> {
             edges: of(8),
             webhook_deliveries: of(9),
             carts: of(10),
+            accounts: of(11),
         })
     }
 

@@ -7,10 +7,10 @@ use common::mode::Mode;
 use common::money::Currency;
 use common::tax::Category;
 use serde_json::Value;
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{Pg, StorageError};
+use super::{GenericClient, Pg, StorageError};
 
 /// What is kept of a browser's secret: its digest.
 pub type Browser = [u8; 32];
@@ -180,7 +180,7 @@ async fn insert(tx: &impl GenericClient, cart: &NewCart, market: bool) -> Result
 pub async fn open(pg: &Pg, new: &NewCart) -> Result<Cart, StorageError> {
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
-    if let Some(cart) = insert(&*tx, new, false).await? {
+    if let Some(cart) = insert(&tx, new, false).await? {
         tx.commit().await?;
         return Ok(cart);
     }
@@ -270,7 +270,7 @@ pub async fn priced(client: &impl GenericClient, cart: &Cart) -> Result<Vec<Pric
 pub async fn add_on_market(pg: &Pg, new: &NewCart) -> Result<Cart, StorageError> {
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
-    if let Some(cart) = insert(&*tx, new, true).await? {
+    if let Some(cart) = insert(&tx, new, true).await? {
         tx.commit().await?;
         return Ok(cart);
     }
@@ -290,7 +290,7 @@ pub async fn add_on_market(pg: &Pg, new: &NewCart) -> Result<Cart, StorageError>
             None => {}
         }
     }
-    set_lines(&*tx, &cart.id, &cart.lines).await?;
+    set_lines(&tx, &cart.id, &cart.lines).await?;
     tx.commit().await?;
     Ok(cart)
 }

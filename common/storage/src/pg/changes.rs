@@ -3,9 +3,7 @@
 
 use std::time::SystemTime;
 
-use tokio_postgres::GenericClient;
-
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// The channel that wakes edges.
 pub const CHANNEL: &str = "changes";

@@ -1,10 +1,9 @@
 //! Dead letters: work that cannot be done, kept whole and sealed for a person to look at.
 
 use sha2::{Digest, Sha256};
-use tokio_postgres::GenericClient;
 use uuid::{Builder, Uuid};
 
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// What a dead letter is called that was the entry `entry` of a queue. Always the same: who ends between keeping it and saying so is
 /// followed by somebody who keeps it again.

@@ -2,9 +2,7 @@
 
 use std::time::SystemTime;
 
-use tokio_postgres::GenericClient;
-
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// One edge, as it last reported.
 #[derive(Debug, Clone)]

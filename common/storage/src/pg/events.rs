@@ -8,13 +8,13 @@ use common::ids::OrderId;
 use common::job::NewOrder;
 use common::order::Order;
 use common::order::facts::News;
+use common::trace::Trace;
 use common::webhook::ORDER_WAIT_S;
-use tokio_postgres::GenericClient;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::StorageError;
 use super::webhook_deliveries::{Claimed, Room};
+use super::{GenericClient, StorageError};
 
 /// A delivery that is due as soon as its transaction is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,8 @@ pub struct Born {
 
 /// Keeps the events of orders that were paid elsewhere, with a delivery to each endpoint that wants to hear of them. An event whose order
 /// has an earlier one that is not settled waits for it, a minute at most. With a wish, deliveries are born claimed, as far as it goes:
-/// their first attempt is on the disk with the order itself and waits for nothing more. `created_at` is RFC 3339.
+/// their first attempt is on the disk with the order itself and waits for nothing more. An event belongs to its order's trace, or else to
+/// that of the order's first event. `created_at` is RFC 3339.
 pub async fn insert_of_fulfillment(
     tx: &impl GenericClient,
     events: &[(EventKind, &NewOrder)],
@@ -57,7 +58,8 @@ pub async fn insert_of_fulfillment(
     let bodies: Vec<EventBody<'_>> =
         events.iter().map(|(kind, order)| EventBody::of_fulfillment(*kind, order, Uuid::now_v7(), created_at)).collect();
     let stores: Vec<i64> = events.iter().map(|(_, order)| order.store_id).collect();
-    insert(tx, &stores, &bodies, wish).await
+    let traces: Vec<Option<String>> = events.iter().map(|(_, order)| order.trace.as_ref().map(Trace::to_string)).collect();
+    insert(tx, &stores, &bodies, &traces, wish).await
 }
 
 /// What happens to an order: which event, and the news about its money that it tells, if it does.
@@ -79,10 +81,16 @@ pub async fn insert_of_order<'n>(
         news.map_or_else(|| body.clone(), |news| body.clone().with_news(news))
     };
     let bodies: Vec<EventBody<'_>> = happened.iter().zip(last + 1..).map(body).collect();
-    insert(tx, &vec![order.store_id; bodies.len()], &bodies, wish).await
+    insert(tx, &vec![order.store_id; bodies.len()], &bodies, &vec![None; bodies.len()], wish).await
 }
 
-async fn insert(tx: &impl GenericClient, stores: &[i64], bodies: &[EventBody<'_>], wish: Option<&Wish>) -> Result<Born, StorageError> {
+async fn insert(
+    tx: &impl GenericClient,
+    stores: &[i64],
+    bodies: &[EventBody<'_>],
+    traces: &[Option<String>],
+    wish: Option<&Wish>,
+) -> Result<Born, StorageError> {
     let ids: Vec<Uuid> = bodies.iter().map(|body| body.event_id).collect();
     let lives: Vec<bool> = bodies.iter().map(|body| body.livemode).collect();
     let orders: Vec<&str> = bodies.iter().map(|body| body.order_id.as_str()).collect();
@@ -97,9 +105,13 @@ async fn insert(tx: &impl GenericClient, stores: &[i64], bodies: &[EventBody<'_>
     // What follows a claimed one is claimed with it, for as long as it would wait: nobody else looks at it before.
     let sql = format!(
         "with made as (
-             insert into events (id, store_id, live, order_id, sequence, kind, body)
-             select * from unnest($1::uuid[], $2::bigint[], $3::boolean[], $4::text[], $5::integer[], $6::text[], $7::text[])
-             returning id, store_id, live, order_id, sequence, kind),
+             insert into events (id, store_id, live, order_id, sequence, kind, body, trace)
+             select id, store_id, live, order_id, sequence, kind, body,
+                    case when trace is null and sequence > 1
+                         then (select e.trace from events e where e.order_id = happened.order_id and e.sequence = 1) else trace end
+             from unnest($1::uuid[], $2::bigint[], $3::boolean[], $4::text[], $5::integer[], $6::text[], $7::text[], $12::text[])
+                 as happened (id, store_id, live, order_id, sequence, kind, body, trace)
+             returning id, store_id, live, order_id, sequence, kind, trace),
          wanted as (
              select w.id as endpoint_id, w.enabled, made.id as event_id, made.order_id, made.sequence,
                     row_number() over (partition by w.id, made.order_id order by made.sequence) - 1 as behind,
@@ -122,13 +134,14 @@ async fn insert(tx: &impl GenericClient, stores: &[i64], bodies: &[EventBody<'_>
              from ranked order by endpoint_id, order_id, sequence
              returning id, endpoint_id, event_id, order_id, waits, attempts)
          select born.id, born.endpoint_id, born.event_id, born.waits, born.attempts, w.store_id, w.url, w.sealed_secret,
-                case when w.previous_secret_until > now() then w.sealed_previous_secret end
+                case when w.previous_secret_until > now() then w.sealed_previous_secret end,
+                (select made.trace from made where made.id = born.event_id)
          from born join webhook_endpoints w on w.id = born.endpoint_id
          where born.attempts > 0 or w.enabled and not born.waits
          order by born.id"
     );
-    let parameters: [&(dyn ToSql + Sync); 11] =
-        [&ids, &stores, &lives, &orders, &sequences, &kinds, &json, &lease_s, &room, &endpoints, &rooms];
+    let parameters: [&(dyn ToSql + Sync); 12] =
+        [&ids, &stores, &lives, &orders, &sequences, &kinds, &json, &lease_s, &room, &endpoints, &rooms, &traces];
     let mut born = Born::default();
     for row in tx.query(&sql, &parameters).await? {
         let (id, endpoint_id, event_id): (i64, Uuid, Uuid) = (row.get(0), row.get(1), row.get(2));
@@ -149,6 +162,7 @@ async fn insert(tx: &impl GenericClient, stores: &[i64], bodies: &[EventBody<'_>
             event_id,
             order_id: orders[at].to_owned(),
             body: json[at].clone(),
+            trace: row.get::<_, Option<String>>(9).and_then(|trace| Trace::try_from(trace).ok()),
             age_s: 0.0,
             followers: VecDeque::new(),
         };

@@ -3,11 +3,10 @@
 //! Nothing that sells reads this table.
 
 use common::mode::Mode;
-use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::StorageError;
 use super::license_keys::FreeKey;
+use super::{GenericClient, StorageError};
 
 /// Takes up to `limit` of a product's free keys out of the sale, oldest first, and waits for those that orders are just taking. Returns
 /// how many; fewer than `limit` means that none is left.

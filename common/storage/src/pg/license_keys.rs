@@ -1,11 +1,12 @@
 //! License keys in stock, and the digests that make every key unique among free and sold ones.
 
+use std::collections::HashMap;
+
 use common::license::LicenseDigest;
 use common::mode::Mode;
-use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// A free license key, sealed.
 #[derive(Debug, Clone)]
@@ -94,6 +95,63 @@ pub async fn count_free(client: &impl GenericClient, product_id: i64, mode: Mode
         )
         .await?;
     Ok(row.get(0))
+}
+
+/// How many keys of each of these products are free, counted up to `at_most` each; as [`count_free`].
+pub async fn count_free_of(
+    client: &impl GenericClient,
+    products: &[i64],
+    mode: Mode,
+    at_most: i64,
+) -> Result<HashMap<i64, i64>, StorageError> {
+    let rows = client
+        .query(
+            "select w.id, (select count(*) from (
+                 select 1 from license_keys k where k.product_id = w.id and k.live = $2 limit $3) free)
+             from unnest($1::bigint[]) w (id)",
+            &[&products, &mode.is_live(), &at_most],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// A product's stock beside what it sells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stock {
+    /// Free license keys, counted as far as they are needed within the days asked for.
+    pub free: i64,
+    /// Pieces sold in a day, judged by the newest orders.
+    pub sold_a_day: f64,
+}
+
+/// Where more than this are left, there is enough, however well they sell.
+const STOCK_COUNTED_MAX: i64 = 100_000;
+
+/// The stock of the products that the newest live orders of all stores sold from pools: of the last day's newest 5,000, and of them the 50
+/// products that sell best. The cost is bounded, whatever there is in stock. The first hour's sales are taken for a whole hour's.
+pub async fn stocks_of_recent_sales(client: &impl GenericClient, days: u32) -> Result<Vec<Stock>, StorageError> {
+    let rows = client
+        .query(
+            "with recent as materialized (
+                 select id, live, status, created_at from orders order by id desc limit 5000),
+             span as (
+                 select greatest(extract(epoch from now() - min(created_at)), 3600)::float8 / 86400 as days
+                 from recent where created_at > now() - interval '1 day'),
+             sold as materialized (
+                 select i.product_id, sum(i.quantity) / (select days from span) as a_day
+                 from recent r join order_items i on i.order_id = r.id join products p on p.id = i.product_id and p.source = 'pool'
+                 where r.live and r.created_at > now() - interval '1 day'
+                     and r.status in ('fulfilled', 'partially_refunded', 'refunded', 'disputed', 'revoked')
+                 group by 1 order by 2 desc limit 50)
+             select s.a_day::float8, (select count(*) from (
+                 select 1 from license_keys k where k.product_id = s.product_id and k.live
+                 limit least(s.a_day * $1, $2)::bigint + 1) free)
+             from sold s",
+            &[&f64::from(days), &(STOCK_COUNTED_MAX as f64)],
+        )
+        .await?;
+    let counted = |free: i64| if free > STOCK_COUNTED_MAX { i64::MAX } else { free };
+    Ok(rows.iter().map(|row| Stock { sold_a_day: row.get(0), free: counted(row.get(1)) }).collect())
 }
 
 /// How many keys each product of a store has in stock: product, mode, count.

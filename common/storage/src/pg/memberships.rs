@@ -3,9 +3,10 @@
 use std::time::SystemTime;
 
 use common::partner::Role;
-use tokio_postgres::GenericClient;
+use serde_json::{Value, json};
 
-use super::StorageError;
+use super::audit_log::{self, Actor, Change, What};
+use super::{GenericClient, Pg, StorageError};
 
 /// Gives an account a role in a store, in place of the one it has.
 pub(super) async fn set(tx: &impl GenericClient, account_id: i64, store_id: i64, role: Role) -> Result<(), StorageError> {
@@ -43,9 +44,15 @@ pub async fn of_store(client: &impl GenericClient, store_id: i64) -> Result<Vec<
 }
 
 /// Takes an account out of a store; it is refused there from its next click on. `false` when it was not in it.
-pub async fn remove(client: &impl GenericClient, email: &str, store_id: i64) -> Result<bool, StorageError> {
-    let sql = "delete from memberships m using accounts a where a.id = m.account_id and a.email = $1 and m.store_id = $2";
-    Ok(client.execute(sql, &[&email, &store_id]).await? > 0)
+pub async fn remove(pg: &Pg, email: &str, store_id: i64, actor: Actor<'_>) -> Result<bool, StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    let sql = "delete from memberships m using accounts a where a.id = m.account_id and a.email = $1 and m.store_id = $2 returning m.role";
+    let Some(row) = tx.query_opt(sql, &[&email, &store_id]).await? else { return Ok(false) };
+    let before = json!({ "role": row.get::<_, &str>(0) });
+    audit_log::write(&tx, &Change { store_id, actor, what: What::MemberRemoved, object: email, before, after: Value::Null }).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 pub(super) fn role(text: &str) -> Result<Role, StorageError> {

@@ -73,7 +73,7 @@ fn met_others(error: &refinery::Error) -> bool {
 
 /// Whether this binary's migrations have all been applied. A schema that a newer one has migrated further is as good.
 pub async fn is_current(pg: &Pg) -> Result<bool, StorageError> {
-    is_current_for(&**pg.client().await?).await
+    is_current_for(&*pg.client().await?).await
 }
 
 /// [`is_current`] over a connection that is there already.

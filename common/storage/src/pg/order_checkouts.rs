@@ -2,9 +2,8 @@
 
 use common::ids::OrderId;
 use common::tax::quote::TaxQuote;
-use tokio_postgres::GenericClient;
 
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// How an order came about.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use common::cart::Sku;
 use common::ids::OrderId;
 use common::license::{self, LicenseKey};
+use common::mode::Mode;
 use common::order::{Order, SoldItem};
 use common::seal::Sealer;
-use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// An item of an order.
 #[derive(Debug, Clone)]
@@ -113,4 +113,35 @@ pub fn open(sealer: &Sealer, store_id: i64, product_id: i64, key: &SoldKey) -> R
     let text = sealer.open(&license::place(store_id, product_id, key.id), &key.sealed)?;
     let text = std::str::from_utf8(&text).ok().and_then(|text| LicenseKey::parse(text).ok());
     text.ok_or_else(|| StorageError::Corrupt(format!("license key {}", key.id)))
+}
+
+/// What a store has sold of late.
+#[derive(Debug, Default)]
+pub struct RecentSales {
+    /// Pieces of each product.
+    pub pieces: HashMap<i64, i64>,
+    /// Since when, as seconds before now.
+    pub window_s: f64,
+}
+
+/// What the newest orders of a store sold: those since `since`, and `orders_max` at most, so that a busy store costs no more than others.
+pub async fn recent_sales(
+    client: &impl GenericClient,
+    store_id: i64,
+    mode: Mode,
+    since: &OrderId,
+    orders_max: i64,
+) -> Result<RecentSales, StorageError> {
+    let rows = client
+        .query(
+            "with recent as materialized (
+                 select id, status, created_at from orders where store_id = $1 and live = $2 and id >= $3 order by id desc limit $4)
+             select i.product_id, sum(i.quantity)::bigint, (select extract(epoch from now() - min(created_at))::float8 from recent)
+             from recent r join order_items i on i.order_id = r.id
+             where r.status in ('fulfilled', 'partially_refunded', 'refunded', 'disputed', 'revoked') group by 1",
+            &[&store_id, &mode.is_live(), &since.as_str(), &orders_max],
+        )
+        .await?;
+    let window_s = rows.first().map_or(0.0, |row| row.get(2));
+    Ok(RecentSales { pieces: rows.iter().map(|row| (row.get(0), row.get(1))).collect(), window_s })
 }

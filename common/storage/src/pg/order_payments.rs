@@ -10,9 +10,8 @@ use common::money::Currency;
 use common::order::facts::{Dispute, OrderFacts, Policy};
 use common::order::{Order, OrderStatus};
 use common::stripe::{DisputeStatus, Subject};
-use tokio_postgres::GenericClient;
 
-use super::{Pg, StorageError, orders};
+use super::{GenericClient, Pg, StorageError, orders};
 
 /// An order, locked until the transaction ends, with all that is known of its payment.
 #[derive(Debug)]
@@ -171,7 +170,7 @@ pub async fn keep_payment_intent(pg: &Pg, mode: Mode, order_id: &OrderId, paymen
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
     // Whoever merges facts holds this lock, and writes what it has read under it.
-    orders::lock(&*tx, mode, order_id).await?;
+    orders::lock(&tx, mode, order_id).await?;
     tx.execute(
         "insert into order_payments (order_id, live, payment_intent) values ($1, $2, $3)
          on conflict (order_id) do update set payment_intent = excluded.payment_intent where order_payments.payment_intent is null",

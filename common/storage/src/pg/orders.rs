@@ -1,5 +1,8 @@
 //! Orders. Rows are inserted on (store, mode, reference), so that of any number of equal requests one makes the order and the rest find it.
 
+pub mod history;
+pub mod search;
+
 use std::time::Duration;
 
 use common::event::EventKind;
@@ -7,11 +10,13 @@ use common::ids::OrderId;
 use common::job::NewOrder;
 use common::mode::Mode;
 use common::money::Currency;
-use common::order::{Failure, Order, OrderStatus};
-use tokio_postgres::{GenericClient, Row};
+use common::order::{Failure, Order, OrderStatus, Revocation};
+use serde_json::json;
+use tokio_postgres::Row;
 
+use super::audit_log::{self, Actor, Change, What};
 use super::order_items::{self, Item};
-use super::{Pg, StorageError, events, unix_ms};
+use super::{GenericClient, Pg, StorageError, events, unix_ms};
 use crate::crash_point::reach;
 
 /// The channel on which a worker says that an order which was `processing` no longer is; the payload is its id.
@@ -76,7 +81,7 @@ pub async fn write_down(pg: &Pg, order: &NewOrder, sealed_request: &[u8], create
     }
     reach("write_down.inserted").await;
     // What is due is found by the workers' poll: nobody hears of an order that was written down any sooner.
-    events::insert_of_fulfillment(&*tx, &[(EventKind::Created, order)], created_at, None).await?;
+    events::insert_of_fulfillment(&tx, &[(EventKind::Created, order)], created_at, None).await?;
     reach("write_down.events_inserted").await;
     tx.execute("select pg_notify('order_processing', '')", &[]).await?;
     reach("write_down.notified").await;
@@ -265,6 +270,34 @@ pub async fn set_status(tx: &impl GenericClient, ids: &[OrderId], status: OrderS
     )
     .await?;
     Ok(())
+}
+
+/// Takes an order's license keys back: they become unusable for good and never return to the stock. Twice is once. Returns what the order
+/// let be done, and where it stood; `None` when the store has no such order in this mode.
+pub async fn revoke(
+    pg: &Pg,
+    store_id: i64,
+    mode: Mode,
+    id: &OrderId,
+    actor: Actor<'_>,
+) -> Result<Option<(Revocation, OrderStatus)>, StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    reach("revoke.begun").await;
+    let Some(order) = get_for_update(&tx, store_id, mode, id).await? else { return Ok(None) };
+    reach("revoke.locked").await;
+    let revocation = order.status.revocation();
+    if revocation == Revocation::Revokes {
+        set_status(&tx, std::slice::from_ref(id), OrderStatus::Revoked).await?;
+        let (before, after) = (json!({ "status": order.status.as_str() }), json!({ "status": OrderStatus::Revoked.as_str() }));
+        audit_log::write(&tx, &Change { store_id, actor, what: What::OrderRevoked, object: id.as_str(), before, after }).await?;
+    }
+    if revocation != Revocation::Refused {
+        reach("revoke.status_set").await;
+        tx.commit().await?;
+        reach("revoke.committed").await;
+    }
+    Ok(Some((revocation, order.status)))
 }
 
 /// Ends an order as failed, which frees its reference.

@@ -1,9 +1,8 @@
 //! Sessions of the portal, as far as they are kept: a digest of what the browser holds, and until when it is good.
 
 use common::partner::Role;
-use tokio_postgres::GenericClient;
 
-use super::{StorageError, memberships};
+use super::{GenericClient, StorageError, memberships};
 
 /// Begins a session that lives for `lifetime_s` at most, and ends the one that the browser had before.
 pub async fn begin(

@@ -2,12 +2,14 @@
 
 use common::cart::Sku;
 use common::license::Pattern;
-use common::money::Currency;
+use common::money::{Currency, Minor};
 use common::tax::Category;
-use tokio_postgres::{GenericClient, Row};
+use serde_json::Value;
+use tokio_postgres::Row;
 
+use super::audit_log::{self, Actor, Change, What};
 use super::changes::{self, ChangeKind};
-use super::{Pg, StorageError};
+use super::{GenericClient, Pg, StorageError, Transaction};
 
 /// Where a product's license keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +52,13 @@ fn read(row: &Row) -> Result<Product, StorageError> {
     Ok(Product { id: row.get(0), store_id: row.get(1), sku, name: row.get(3), source, tax_category })
 }
 
-/// Makes a product with its prices. A SKU that the store already has is a unique violation.
+/// Makes a product with its prices, as the operator does. A SKU that the store already has is a unique violation.
 pub async fn create(pg: &Pg, store_id: i64, sku: &Sku, name: &str, source: &Source, prices: &[Price]) -> Result<Product, StorageError> {
-    create_in(pg, store_id, sku, name, source, prices, Category::Standard).await
+    create_in(pg, store_id, sku, name, source, prices, Category::Standard, Actor::CommandLine).await
 }
 
-/// [`create`] in a tax category.
+/// [`create`] in a tax category, by anybody.
+#[expect(clippy::too_many_arguments, reason = "a product has as many sides")]
 pub async fn create_in(
     pg: &Pg,
     store_id: i64,
@@ -64,6 +67,7 @@ pub async fn create_in(
     source: &Source,
     prices: &[Price],
     tax_category: Category,
+    actor: Actor<'_>,
 ) -> Result<Product, StorageError> {
     let (kind, pattern) = match source {
         Source::Pool => ("pool", None),
@@ -79,30 +83,86 @@ pub async fn create_in(
         )
         .await?;
     let product = read(&row)?;
-    upsert_prices(&*tx, product.id, prices).await?;
-    changes::record(&*tx, ChangeKind::Catalogue, store_id).await?;
+    upsert_prices(&tx, product.id, prices).await?;
+    let after = facts(&product, prices);
+    audit_log::write(&tx, &Change { store_id, actor, what: What::ProductCreated, object: sku.as_str(), before: Value::Null, after })
+        .await?;
+    changes::record(&tx, ChangeKind::Catalogue, store_id).await?;
     tx.commit().await?;
     Ok(product)
 }
 
-/// Sets the price in each of these currencies; others stay as they are.
+/// Sets the price in each of these currencies, as the operator does; others stay as they are.
 pub async fn set_prices(pg: &Pg, product: &Product, prices: &[Price]) -> Result<(), StorageError> {
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
-    upsert_prices(&*tx, product.id, prices).await?;
-    changes::record(&*tx, ChangeKind::Catalogue, product.store_id).await?;
+    let before = known(&tx, product).await?;
+    upsert_prices(&tx, product.id, prices).await?;
+    write_change(&tx, product, Actor::CommandLine, before).await?;
+    changes::record(&tx, ChangeKind::Catalogue, product.store_id).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// Says what a product is for tax.
+/// Says what a product is for tax, as the operator does.
 pub async fn set_tax_category(pg: &Pg, product: &Product, tax_category: Category) -> Result<(), StorageError> {
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
+    let before = known(&tx, product).await?;
     tx.execute("update products set tax_category = $2 where id = $1", &[&product.id, &tax_category.as_str()]).await?;
-    changes::record(&*tx, ChangeKind::Catalogue, product.store_id).await?;
+    write_change(&tx, product, Actor::CommandLine, before).await?;
+    changes::record(&tx, ChangeKind::Catalogue, product.store_id).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Gives a product this name, tax category and these prices. Prices in other currencies are taken away.
+pub async fn change(
+    pg: &Pg,
+    product: &Product,
+    name: &str,
+    tax_category: Category,
+    prices: &[Price],
+    actor: Actor<'_>,
+) -> Result<(), StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    // The product's row first: whoever changes it at the same time waits here, and prices are one form's or the other's.
+    tx.execute("select 1 from products where id = $1 for update", &[&product.id]).await?;
+    let before = known(&tx, product).await?;
+    let sql = "update products set name = $2, tax_category = $3 where id = $1";
+    tx.execute(sql, &[&product.id, &name, &tax_category.as_str()]).await?;
+    let currencies: Vec<&str> = prices.iter().map(|(currency, _)| currency.as_str()).collect();
+    tx.execute("delete from prices where product_id = $1 and currency <> all($2)", &[&product.id, &currencies]).await?;
+    upsert_prices(&tx, product.id, prices).await?;
+    write_change(&tx, product, actor, before).await?;
+    changes::record(&tx, ChangeKind::Catalogue, product.store_id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What the audit log knows of a product.
+fn facts(product: &Product, prices: &[Price]) -> Value {
+    let mut facts = serde_json::Map::new();
+    facts.insert("name".to_owned(), product.name.clone().into());
+    facts.insert("tax_category".to_owned(), product.tax_category.as_str().into());
+    for &(currency, minor) in prices {
+        let decimal = Minor::new(minor).map_or_else(|_| minor.to_string(), |minor| minor.decimal(currency));
+        facts.insert(format!("price_{currency}"), decimal.into());
+    }
+    facts.into()
+}
+
+async fn known(tx: &Transaction<'_>, product: &Product) -> Result<Value, StorageError> {
+    Ok(get(tx, product.store_id, product.id).await?.map_or(Value::Null, |(product, prices)| facts(&product, &prices)))
+}
+
+async fn write_change(tx: &Transaction<'_>, product: &Product, actor: Actor<'_>, before: Value) -> Result<(), StorageError> {
+    let (store_id, object, after) = (product.store_id, product.sku.as_str(), known(tx, product).await?);
+    if before == after {
+        return Ok(());
+    }
+    audit_log::write(tx, &Change { store_id, actor, what: What::ProductChanged, object, before, after }).await
 }
 
 async fn upsert_prices(tx: &impl GenericClient, product_id: i64, prices: &[Price]) -> Result<(), StorageError> {
@@ -144,6 +204,32 @@ pub async fn of_store(client: &impl GenericClient, store_id: i64) -> Result<Vec<
         )
         .await?;
     group(&rows)
+}
+
+/// A part of a store's products with their prices, by SKU: `limit` of them, those after `after` where one is named.
+pub async fn page(client: &impl GenericClient, store_id: i64, after: Option<&str>, limit: i64) -> Result<Vec<Priced>, StorageError> {
+    let rows = client
+        .query(
+            "select p.id, p.store_id, p.sku, p.name, p.pattern, p.tax_category, c.currency, c.amount_minor
+             from (select id, store_id, sku, name, pattern, tax_category from products
+                   where store_id = $1 and ($2::text is null or sku > $2) order by sku limit $3) p
+             left join prices c on c.product_id = p.id order by p.sku, c.currency",
+            &[&store_id, &after, &limit],
+        )
+        .await?;
+    group(&rows)
+}
+
+/// One product of a store, with its prices.
+pub async fn get(client: &impl GenericClient, store_id: i64, id: i64) -> Result<Option<Priced>, StorageError> {
+    let rows = client
+        .query(
+            "select p.id, p.store_id, p.sku, p.name, p.pattern, p.tax_category, c.currency, c.amount_minor
+             from products p left join prices c on c.product_id = p.id where p.id = $2 and p.store_id = $1 order by c.currency",
+            &[&store_id, &id],
+        )
+        .await?;
+    Ok(group(&rows)?.pop())
 }
 
 /// Every store's products with their prices.

@@ -3,7 +3,7 @@
 //!
 //! Never pruned: orders with their items, license keys and events (an id that was told to a caller always resolves, failed orders too);
 //! digests of license keys (a key that was sold ten years ago must not be sold again); stores, products and API keys, revoked and expired
-//! ones included (who could do what, and when); deliveries that are still to be made.
+//! ones included, and the audit log (who could do what, and who did); deliveries that are still to be made.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub struct Kind {
 }
 
 /// All that grows old.
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 11] = [
     Kind {
         name: "changes",
         age: |retention| retention.changes,
@@ -99,6 +99,14 @@ pub const KINDS: [Kind; 10] = [
         sql: "delete from portal_sessions where ctid = any(array(
                   select ctid from portal_sessions where expires_at < now() - make_interval(secs => $1)
                   order by expires_at limit $2 for update skip locked))",
+    },
+    Kind {
+        name: "account_invites",
+        // A link that is not good any more.
+        age: |_| Duration::ZERO,
+        // One for each account at most, and no index.
+        sql: "delete from account_invites where ctid = any(array(
+                  select ctid from account_invites where expires_at < now() - make_interval(secs => $1) limit $2 for update skip locked))",
     },
     Kind {
         name: "api_key_usage",

@@ -5,10 +5,9 @@
 use common::ids::OrderId;
 use common::license::LicenseDigest;
 use common::mode::Mode;
-use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// Where license keys lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

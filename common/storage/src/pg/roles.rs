@@ -69,10 +69,17 @@ const TAX_RATE: &str = "batch, line, country, subdivision, tax_type, category, r
 
 /// All tables. `for update` asks for the right to update some column: where nothing is ever updated, that is the id or the like. Rows
 /// that are reached by their `ctid` ask for the right to read the whole table.
-pub const RIGHTS: [Rights; 30] = [
+pub const RIGHTS: [Rights; 31] = [
     Rights {
         table: "stores",
-        edge: &[("select", "id, slug, name, licensing, country, prices_include_tax, revoke_when_refunded, suspend_while_disputed")],
+        edge: &[
+            (
+                "select",
+                "id, slug, name, licensing, country, prices_include_tax, revoke_when_refunded, suspend_while_disputed, return_hosts",
+            ),
+            // The portal changes these. Whether a store may fulfill what was paid elsewhere is the operator's to say.
+            ("update", "country, prices_include_tax, revoke_when_refunded, suspend_while_disputed, return_hosts"),
+        ],
         worker: &[("select", "id, revoke_when_refunded, suspend_while_disputed")],
     },
     Rights {
@@ -103,15 +110,38 @@ pub const RIGHTS: [Rights; 30] = [
     },
     Rights {
         table: "products",
-        edge: &[("select", "id, store_id, sku, name, pattern, tax_category")],
+        // The portal makes and changes them.
+        edge: &[
+            ("select", "id, store_id, sku, name, pattern, tax_category, market_title, market_text"),
+            ("insert", "store_id, sku, name, source, pattern, tax_category"),
+            ("update", "name, tax_category, market_title, market_text"),
+        ],
         worker: &[("select", "id, store_id, sku, name, pattern, tax_category")],
     },
-    Rights { table: "prices", edge: &[("select", "product_id, currency, amount_minor")], worker: &[] },
+    Rights {
+        table: "prices",
+        edge: &[
+            ("select", "product_id, currency, amount_minor"),
+            ("insert", "product_id, currency, amount_minor"),
+            ("update", "amount_minor"),
+            ("delete", ""),
+        ],
+        worker: &[],
+    },
     // What operators have imported; both compute with it.
     Rights { table: "tax_rates", edge: &[("select", TAX_RATE)], worker: &[("select", TAX_RATE)] },
-    Rights { table: "license_keys", edge: &[], worker: &[("select", ""), ("insert", ""), ("update", "id"), ("delete", "")] },
+    // An edge puts imported keys in and counts them. It can neither read one nor take one out.
+    Rights {
+        table: "license_keys",
+        edge: &[("select", "product_id, live"), ("insert", "id, product_id, live, sealed")],
+        worker: &[("select", ""), ("insert", ""), ("update", "id"), ("delete", "")],
+    },
     Rights { table: "held_license_keys", edge: &[], worker: &[] },
-    Rights { table: "license_digests", edge: &[], worker: &[("select", "digest"), ("insert", "")] },
+    Rights {
+        table: "license_digests",
+        edge: &[("select", "store_id, live, digest"), ("insert", "store_id, live, digest, secret_id")],
+        worker: &[("select", "digest"), ("insert", "")],
+    },
     Rights {
         table: "orders",
         // Not the sealed request: an edge writes it down, and never reads it.
@@ -157,7 +187,8 @@ pub const RIGHTS: [Rights; 30] = [
     },
     Rights {
         table: "order_payments",
-        edge: &[],
+        // What the portal tells of an order.
+        edge: &[("select", "order_id, payment_intent, paid_at")],
         worker: &[
             ("select", ""),
             ("insert", ""),
@@ -168,12 +199,12 @@ pub const RIGHTS: [Rights; 30] = [
     Rights {
         table: "events",
         edge: &[
-            ("select", "id, store_id, live, order_id, sequence, kind, body, created_at"),
-            ("insert", "id, store_id, live, order_id, sequence, kind, body"),
+            ("select", "id, store_id, live, order_id, sequence, kind, body, created_at, trace"),
+            ("insert", "id, store_id, live, order_id, sequence, kind, body, trace"),
         ],
         worker: &[
-            ("select", "id, store_id, live, order_id, sequence, kind, body"),
-            ("insert", "id, store_id, live, order_id, sequence, kind, body"),
+            ("select", "id, store_id, live, order_id, sequence, kind, body, trace"),
+            ("insert", "id, store_id, live, order_id, sequence, kind, body, trace"),
         ],
     },
     // Partners manage their endpoints through edges, which seal the secrets and, to keep the one before when it is replaced, read it sealed.
@@ -207,7 +238,7 @@ pub const RIGHTS: [Rights; 30] = [
         edge: &[("select", ""), ("insert", NEW_CART), ("update", CART_CHANGES)],
         worker: &[("select", ""), ("update", "id"), ("delete", "")],
     },
-    Rights { table: "listings", edge: &[("select", "product_id, created_at")], worker: &[] },
+    Rights { table: "listings", edge: &[("select", "product_id, created_at"), ("insert", "product_id"), ("delete", "")], worker: &[] },
     Rights {
         table: "changes",
         edge: &[("select", "id, kind, subject_id, created_at"), ("insert", "kind, subject_id")],
@@ -216,7 +247,20 @@ pub const RIGHTS: [Rights; 30] = [
     // Who may sign in to the portal is the operator's to say; an edge keeps sessions, and the passwords that links allow to set.
     Rights { table: "accounts", edge: &[("select", "id, email, password_hash"), ("update", "password_hash")], worker: &[] },
     Rights { table: "memberships", edge: &[("select", "account_id, store_id, role")], worker: &[] },
-    Rights { table: "account_invites", edge: &[("select", "account_id, digest, expires_at"), ("delete", "")], worker: &[] },
+    Rights {
+        table: "account_invites",
+        edge: &[("select", "account_id, digest, expires_at"), ("delete", "")],
+        worker: &[("select", ""), ("update", "account_id"), ("delete", "")],
+    },
+    // What partners do in the portal and by the API; operators' commands write it as the owner. Nobody changes what is written.
+    Rights {
+        table: "audit_log",
+        edge: &[
+            ("select", "id, store_id, at, actor, what, object, before, after"),
+            ("insert", "store_id, actor, what, object, before, after"),
+        ],
+        worker: &[],
+    },
     Rights {
         table: "portal_sessions",
         edge: &[

@@ -5,9 +5,9 @@ use std::time::Duration;
 use common::ids::OrderId;
 use common::mode::Mode;
 use common::stripe::{Fact, Happened, StripeEvent, Subject};
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::Row;
 
-use super::StorageError;
+use super::{GenericClient, StorageError};
 
 /// Where edges say that there is something.
 pub const CHANNEL: &str = "stripe_event";

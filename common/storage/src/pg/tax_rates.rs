@@ -6,10 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use common::geo::CountryCode;
 use common::tax::{Category, Percent, Period, Stacking, TaxRate, TaxTable, TaxType, parse_date};
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::Row;
 
-use super::StorageError;
 use super::changes::{self, ChangeKind};
+use super::{GenericClient, StorageError};
 
 /// The most rows of all batches together. Every edge and worker keeps them in memory.
 pub const ROWS_MAX: i64 = 5_000;
@@ -64,7 +64,8 @@ pub async fn table(client: &impl GenericClient, compiled_in: &TaxTable) -> Resul
 
 /// Keeps other imports waiting until the transaction ends: what is laid on top is checked against what lies there.
 pub async fn lock(tx: &impl GenericClient) -> Result<(), StorageError> {
-    Ok(tx.batch_execute("lock table tax_rates in share row exclusive mode").await?)
+    tx.execute("lock table tax_rates in share row exclusive mode", &[]).await?;
+    Ok(())
 }
 
 /// How many rows there are.

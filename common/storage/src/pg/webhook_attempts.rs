@@ -1,10 +1,14 @@
 //! What came of deliveries: for partners to read, never for deciding anything.
 
-use tokio_postgres::{GenericClient, Row};
+use common::clock::rfc3339;
+use common::event::EventBody;
+use common::ids::OrderId;
+use common::trace::Trace;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::webhook_endpoints::Which;
-use super::{StorageError, unix_ms};
+use super::{GenericClient, StorageError, unix_ms};
 
 /// A delivery, as its partner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +169,41 @@ pub async fn ids_between(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Deliveries that one call makes due.
+pub const RESENT_MAX: i64 = 1_000;
+
+/// A span of time whose deliveries are to be sent again.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// From here on, in Unix milliseconds,
+    pub from_ms: u64,
+    /// and before this.
+    pub to_ms: u64,
+    /// Not only those that were given up.
+    pub all: bool,
+}
+
+/// Asks for the deliveries of a span of time again, after the delivery `after` if it is not 0, [`RESENT_MAX`] at most. Returns how many are
+/// due, and the last that was looked at where there may be more.
+pub async fn resend_span(client: &impl GenericClient, which: Which, span: Span, after: i64) -> Result<(u64, Option<i64>), StorageError> {
+    let ids = ids_between(client, which, (span.from_ms, span.to_ms), span.all, after, RESENT_MAX).await?;
+    let resent = resend(client, which.id, &ids).await?;
+    Ok((resent, ids.last().filter(|_| ids.len() as i64 == RESENT_MAX).copied()))
+}
+
+/// Sends an endpoint a test event, about an order that there is not. Returns the delivery; `None` when there is no such endpoint.
+pub async fn send_test(
+    client: &impl GenericClient,
+    which: Which,
+    event_id: Uuid,
+    order_id: &OrderId,
+    unix_ms: u64,
+    trace: Option<&Trace>,
+) -> Result<Option<i64>, StorageError> {
+    let body = EventBody::of_test(order_id, which.mode.is_live(), event_id, &rfc3339(unix_ms)).to_json();
+    insert_test(client, which, event_id, order_id.as_str(), &body, trace).await
+}
+
 /// Keeps a test event and its one delivery, due at once. The order it names is none.
 pub async fn insert_test(
     client: &impl GenericClient,
@@ -172,16 +211,17 @@ pub async fn insert_test(
     event_id: Uuid,
     order_id: &str,
     body: &str,
+    trace: Option<&Trace>,
 ) -> Result<Option<i64>, StorageError> {
     let row = client
         .query_opt(
             "with endpoint as (select id, store_id, live from webhook_endpoints where store_id = $1 and live = $2 and id = $3),
              made as (
-                 insert into events (id, store_id, live, order_id, sequence, kind, body)
-                 select $4, store_id, live, $5, 1, 'webhook.test', $6 from endpoint returning id, order_id, sequence)
+                 insert into events (id, store_id, live, order_id, sequence, kind, body, trace)
+                 select $4, store_id, live, $5, 1, 'webhook.test', $6, $7 from endpoint returning id, order_id, sequence)
              insert into webhook_deliveries (endpoint_id, event_id, order_id, sequence)
              select endpoint.id, made.id, made.order_id, made.sequence from made, endpoint returning id",
-            &[&which.store_id, &which.mode.is_live(), &which.id, &event_id, &order_id, &body],
+            &[&which.store_id, &which.mode.is_live(), &which.id, &event_id, &order_id, &body, &trace.map(Trace::to_string)],
         )
         .await?;
     Ok(row.map(|row| row.get(0)))

@@ -4,14 +4,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use common::trace::Trace;
 use common::webhook::schedule::ATTEMPTS_MAX;
 use common::webhook::{DISABLE_AFTER_FAILURES, DISABLE_AFTER_HOURS, ORDER_WAIT_S};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use super::webhook_endpoints::{DISABLED_FAILING, DISABLED_GONE};
-use super::{Pg, StorageError};
+use super::{GenericClient, Pg, StorageError};
 use crate::crash_point::reach;
 
 /// A delivery whose attempt was begun: the row's claim, and everything that it takes to make it.
@@ -39,6 +40,8 @@ pub struct Claimed {
     pub order_id: String,
     /// What is signed and sent.
     pub body: String,
+    /// The trace that the event belongs to.
+    pub trace: Option<Trace>,
     /// How long ago the delivery was born, in seconds.
     pub age_s: f64,
     /// Of the same order and for the same endpoint, claimed with it: each may be sent when the one before it is settled for good.
@@ -55,7 +58,7 @@ impl std::fmt::Debug for Claimed {
 /// What a claim returns of `webhook_deliveries d`, `webhook_endpoints w` and `events e`.
 const CLAIMED: &str = "d.id, d.attempts, d.attempts - d.attempts_before, d.endpoint_id, w.store_id, w.url, w.sealed_secret,
                        case when w.previous_secret_until > now() then w.sealed_previous_secret end, d.event_id, d.order_id, e.body,
-                       extract(epoch from now() - d.created_at)::float8";
+                       extract(epoch from now() - d.created_at)::float8, e.trace";
 
 fn read(row: &Row) -> Claimed {
     Claimed {
@@ -71,6 +74,7 @@ fn read(row: &Row) -> Claimed {
         order_id: row.get(9),
         body: row.get(10),
         age_s: row.get(11),
+        trace: row.get::<_, Option<String>>(12).and_then(|trace| Trace::try_from(trace).ok()),
         followers: VecDeque::new(),
     }
 }
@@ -205,15 +209,15 @@ pub async fn settle(pg: &Pg, ended: &[Ended], lease: Duration) -> Result<Vec<Cla
     // Nobody waits for the disk: attempts were counted when they were claimed, so that a crash of the database itself, which forgets that
     // they went well, makes the delivery come twice and is no attempt for nothing.
     tx.batch_execute("set local synchronous_commit = off").await?;
-    let settled = settle_rows(&*tx, ended).await?;
+    let settled = settle_rows(&tx, ended).await?;
     reach("deliver.settled").await;
     // Whoever ends attempts at the same endpoints at the same time takes them in the same order.
-    note_failures(&*tx, ended).await?;
+    note_failures(&tx, ended).await?;
     reach("deliver.committing").await;
     tx.commit().await?;
     reach("deliver.committed").await;
     // For the claim somebody does wait: one that was forgotten would be an attempt that nobody counted.
-    let next = if settled.is_empty() { Vec::new() } else { claim_next(&**client, &settled, lease).await? };
+    let next = if settled.is_empty() { Vec::new() } else { claim_next(&*client, &settled, lease).await? };
     reach("deliver.next_claimed").await;
     Ok(next)
 }
@@ -333,7 +337,7 @@ async fn claim_next(client: &impl GenericClient, settled: &[(String, Uuid)], lea
          returning {CLAIMED}, w.enabled"
     );
     let rows = client.query(&sql, &[&orders, &endpoints, &lease.as_secs_f64()]).await?;
-    Ok(rows.iter().filter(|row| row.get::<_, bool>(12)).map(read).collect())
+    Ok(rows.iter().filter(|row| row.get::<_, bool>(13)).map(read).collect())
 }
 
 /// Makes up to `limit` deliveries due that wait for a later attempt, of endpoints that were enabled again, and begins their schedules

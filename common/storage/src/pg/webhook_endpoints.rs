@@ -3,11 +3,15 @@
 use std::time::SystemTime;
 
 use common::mode::Mode;
+use common::webhook::ids::EndpointId;
 use common::webhook::{ENDPOINTS_MAX, ROTATION_HOURS};
-use tokio_postgres::{GenericClient, Row};
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::{Pg, StorageError, unix_ms};
+use super::audit_log::{self, Actor, What, origin};
+use super::{GenericClient, Pg, StorageError, Transaction, unix_ms};
 
 /// Any number, as long as nobody else takes it.
 const LOCK: i32 = 0x6570;
@@ -73,6 +77,13 @@ pub struct Which {
     pub id: Uuid,
 }
 
+impl Endpoint {
+    /// Which it is.
+    pub fn which(&self) -> Which {
+        Which { store_id: self.store_id, mode: self.mode, id: self.id }
+    }
+}
+
 /// An endpoint to be made.
 #[derive(Debug)]
 pub struct NewEndpoint<'a> {
@@ -87,7 +98,7 @@ pub struct NewEndpoint<'a> {
 }
 
 /// Makes an endpoint. `None` when the store has as many as it may have.
-pub async fn create(pg: &Pg, new: &NewEndpoint<'_>) -> Result<Option<Endpoint>, StorageError> {
+pub async fn create(pg: &Pg, new: &NewEndpoint<'_>, actor: Actor<'_>) -> Result<Option<Endpoint>, StorageError> {
     let Which { store_id, mode, id } = new.which;
     let mut client = pg.client().await?;
     let tx = client.transaction().await?;
@@ -100,14 +111,40 @@ pub async fn create(pg: &Pg, new: &NewEndpoint<'_>) -> Result<Option<Endpoint>, 
     );
     let (live, max) = (mode.is_live(), ENDPOINTS_MAX as i64);
     let row = tx.query_opt(&sql, &[&id, &store_id, &live, &new.url, &new.events, &new.sealed_secret, &max]).await?;
+    let Some(made) = row.as_ref().map(read) else { return Ok(None) };
+    log(&tx, actor, What::WebhookCreated, &made, Value::Null, shown(&made)).await?;
     tx.commit().await?;
-    Ok(row.as_ref().map(read))
+    Ok(Some(made))
+}
+
+/// What the audit log says of an endpoint: of its address, only where it leads.
+fn shown(endpoint: &Endpoint) -> Value {
+    let events = if endpoint.events.is_empty() { "all".to_owned() } else { endpoint.events.join(", ") };
+    json!({ "url": origin(&endpoint.url), "mode": endpoint.mode.to_string(), "events": events })
+}
+
+async fn log(
+    tx: &Transaction<'_>,
+    actor: Actor<'_>,
+    what: What,
+    endpoint: &Endpoint,
+    before: Value,
+    after: Value,
+) -> Result<(), StorageError> {
+    let object = format!("{} ({})", origin(&endpoint.url), EndpointId(endpoint.id));
+    audit_log::write(tx, &audit_log::Change { store_id: endpoint.store_id, actor, what, object: &object, before, after }).await
 }
 
 /// A store's endpoints of one mode, oldest first.
 pub async fn list(client: &impl GenericClient, store_id: i64, mode: Mode) -> Result<Vec<Endpoint>, StorageError> {
     let sql = format!("select {COLUMNS} from webhook_endpoints where store_id = $1 and live = $2 order by id");
     Ok(client.query(&sql, &[&store_id, &mode.is_live()]).await?.iter().map(read).collect())
+}
+
+/// A store's endpoint, whichever its mode.
+pub async fn find(client: &impl GenericClient, store_id: i64, id: Uuid) -> Result<Option<Endpoint>, StorageError> {
+    let sql = format!("select {COLUMNS} from webhook_endpoints where store_id = $1 and id = $2");
+    Ok(client.query_opt(&sql, &[&store_id, &id]).await?.as_ref().map(read))
 }
 
 /// One endpoint.
@@ -128,7 +165,10 @@ pub struct Changes {
 }
 
 /// Changes an endpoint. `None` when there is none.
-pub async fn change(client: &impl GenericClient, which: Which, changes: &Changes) -> Result<Option<Endpoint>, StorageError> {
+pub async fn change(pg: &Pg, which: Which, changes: &Changes, actor: Actor<'_>) -> Result<Option<Endpoint>, StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    let Some(before) = get_for_update(&tx, which).await? else { return Ok(None) };
     let sql = format!(
         "update webhook_endpoints set url = coalesce($4, url), events = coalesce($5, events), enabled = coalesce($6, enabled),
              disabled_reason = case when coalesce($6, enabled) then null else coalesce(disabled_reason, 'its owner disabled it') end,
@@ -138,18 +178,38 @@ pub async fn change(client: &impl GenericClient, which: Which, changes: &Changes
              updated_at = now()
          where store_id = $1 and live = $2 and id = $3 returning {COLUMNS}"
     );
-    let row = client
-        .query_opt(&sql, &[&which.store_id, &which.mode.is_live(), &which.id, &changes.url, &changes.events, &changes.enabled])
-        .await?;
-    Ok(row.as_ref().map(read))
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&which.store_id, &which.mode.is_live(), &which.id, &changes.url, &changes.events, &changes.enabled];
+    let after = read(&tx.query_one(&sql, &values).await?);
+    if before.url != after.url || before.events != after.events {
+        let mut new = shown(&after);
+        if before.url != after.url && origin(&before.url) == origin(&after.url) {
+            new["path"] = "another one".into();
+        }
+        log(&tx, actor, What::WebhookChanged, &before, shown(&before), new).await?;
+    }
+    if before.enabled != after.enabled {
+        let what = if after.enabled { What::WebhookEnabled } else { What::WebhookDisabled };
+        let why = |endpoint: &Endpoint| json!({ "enabled": endpoint.enabled, "disabled_reason": endpoint.disabled_reason });
+        log(&tx, actor, what, &after, why(&before), why(&after)).await?;
+    }
+    tx.commit().await?;
+    Ok(Some(after))
+}
+
+/// One endpoint. Nobody else changes it until this transaction ends.
+async fn get_for_update(tx: &Transaction<'_>, which: Which) -> Result<Option<Endpoint>, StorageError> {
+    let sql = format!("select {COLUMNS} from webhook_endpoints where store_id = $1 and live = $2 and id = $3 for update");
+    Ok(tx.query_opt(&sql, &[&which.store_id, &which.mode.is_live(), &which.id]).await?.as_ref().map(read))
 }
 
 /// Gives an endpoint another secret. The one before signs beside it for a day, unless it is `known` to somebody who should not know it.
 pub async fn rotate(
-    client: &impl GenericClient,
+    tx: &Transaction<'_>,
     which: Which,
     sealed_secret: &[u8],
     known: bool,
+    actor: Actor<'_>,
 ) -> Result<Option<Endpoint>, StorageError> {
     let sql = format!(
         "update webhook_endpoints set sealed_secret = $4,
@@ -159,8 +219,32 @@ pub async fn rotate(
          where store_id = $1 and live = $2 and id = $3 returning {COLUMNS}"
     );
     let hours = ROTATION_HOURS as i32;
-    let row = client.query_opt(&sql, &[&which.store_id, &which.mode.is_live(), &which.id, &sealed_secret, &known, &hours]).await?;
-    Ok(row.as_ref().map(read))
+    let row = tx.query_opt(&sql, &[&which.store_id, &which.mode.is_live(), &which.id, &sealed_secret, &known, &hours]).await?;
+    let Some(rotated) = row.as_ref().map(read) else { return Ok(None) };
+    let after = json!({ "previous_secret": if known { "signs no longer" } else { "signs beside it for a day" } });
+    log(tx, actor, What::WebhookSecretReplaced, &rotated, Value::Null, after).await?;
+    Ok(Some(rotated))
+}
+
+/// [`rotate`] in a transaction of its own.
+pub async fn rotate_alone(
+    pg: &Pg,
+    which: Which,
+    sealed_secret: &[u8],
+    known: bool,
+    actor: Actor<'_>,
+) -> Result<Option<Endpoint>, StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    let rotated = rotate(&tx, which, sealed_secret, known, actor).await?;
+    tx.commit().await?;
+    Ok(rotated)
+}
+
+/// The secret that an endpoint signs with, sealed to its [`place`].
+pub async fn sealed_secret(client: &impl GenericClient, which: Which) -> Result<Option<Vec<u8>>, StorageError> {
+    let sql = "select sealed_secret from webhook_endpoints where store_id = $1 and live = $2 and id = $3";
+    Ok(client.query_opt(sql, &[&which.store_id, &which.mode.is_live(), &which.id]).await?.map(|row| row.get(0)))
 }
 
 /// The secret that an endpoint signs with, sealed to its [`place`]. Nobody else rotates it until this transaction ends.
@@ -170,14 +254,15 @@ pub async fn sealed_secret_for_update(client: &impl GenericClient, which: Which)
 }
 
 /// Removes an endpoint. What was still to be sent to it is not, and says so a moment later.
-pub async fn remove(client: &impl GenericClient, which: Which) -> Result<bool, StorageError> {
-    let removed = client
-        .execute(
-            "delete from webhook_endpoints where store_id = $1 and live = $2 and id = $3",
-            &[&which.store_id, &which.mode.is_live(), &which.id],
-        )
-        .await?;
-    Ok(removed > 0)
+pub async fn remove(pg: &Pg, which: Which, actor: Actor<'_>) -> Result<bool, StorageError> {
+    let mut client = pg.client().await?;
+    let tx = client.transaction().await?;
+    let sql = format!("delete from webhook_endpoints where store_id = $1 and live = $2 and id = $3 returning {COLUMNS}");
+    let row = tx.query_opt(&sql, &[&which.store_id, &which.mode.is_live(), &which.id]).await?;
+    let Some(removed) = row.as_ref().map(read) else { return Ok(false) };
+    log(&tx, actor, What::WebhookRemoved, &removed, shown(&removed), Value::Null).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// How many endpoints are disabled because they failed.

@@ -26,7 +26,7 @@ async fn stocked(pg: &Pg, products: usize, keys: usize) -> (i64, Vec<i64>) {
         let product_id = products::create(pg, store_id, &Sku::parse(&sku).unwrap(), &sku, &Source::Pool, &[]).await.unwrap().id;
         let key = |_| FreeKey { id: Uuid::now_v7(), product_id, mode: Mode::Live, sealed: vec![n as u8; 40] };
         let free: Vec<FreeKey> = (0..keys).map(key).collect();
-        license_keys::insert(&**pg.client().await.unwrap(), &free).await.unwrap();
+        license_keys::insert(&*pg.client().await.unwrap(), &free).await.unwrap();
         ids.push(product_id);
     }
     (store_id, ids)
@@ -54,18 +54,18 @@ async fn the_oldest_go_first_and_only_those_of_the_product_and_mode() {
     let (store_id, products) = stocked(&pg, 2, 5).await;
     let client = pg.client().await.unwrap();
     let test_key = FreeKey { id: Uuid::nil(), product_id: products[0], mode: Mode::Test, sealed: vec![9] };
-    license_keys::insert(&**client, std::slice::from_ref(&test_key)).await.unwrap();
+    license_keys::insert(&*client, std::slice::from_ref(&test_key)).await.unwrap();
     let oldest = client.query("select id from license_keys where product_id = $1 and live order by id", &[&products[0]]).await.unwrap();
     let oldest: Vec<Uuid> = oldest.iter().map(|row| row.get(0)).collect();
 
-    let taken = license_keys::take(&**client, &[need(products[0], 2), need(products[1], 0)], Busy::Skip).await.unwrap();
+    let taken = license_keys::take(&*client, &[need(products[0], 2), need(products[1], 0)], Busy::Skip).await.unwrap();
     assert_eq!(ids(&taken), oldest[..2].iter().copied().collect());
     assert!(taken.iter().all(|key| key.product_id == products[0] && key.mode == Mode::Live && key.sealed == [0; 40]));
-    let taken = license_keys::take(&**client, &[need(products[0], 10)], Busy::Wait).await.unwrap();
+    let taken = license_keys::take(&*client, &[need(products[0], 10)], Busy::Wait).await.unwrap();
     assert_eq!(taken.len(), 3, "as many as there are");
-    assert_eq!(license_keys::levels(&**client, store_id).await.unwrap(), [(products[0], Mode::Test, 1), (products[1], Mode::Live, 5)]);
-    assert_eq!(license_keys::count_free(&**client, products[1], Mode::Live, 100).await.unwrap(), 5);
-    assert!(license_keys::take(&**client, &[], Busy::Skip).await.unwrap().is_empty());
+    assert_eq!(license_keys::levels(&*client, store_id).await.unwrap(), [(products[0], Mode::Test, 1), (products[1], Mode::Live, 5)]);
+    assert_eq!(license_keys::count_free(&*client, products[1], Mode::Live, 100).await.unwrap(), 5);
+    assert!(license_keys::take(&*client, &[], Busy::Skip).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,11 +76,11 @@ async fn skipping_takes_others_and_waiting_takes_what_comes_back() {
     for rolls_back in [true, false] {
         let (mut holder, mut skipper) = (pg.client().await.unwrap(), pg.client().await.unwrap());
         let holding = holder.transaction().await.unwrap();
-        let held = license_keys::take(&*holding, &[need(products[0], 3)], Busy::Skip).await.unwrap();
+        let held = license_keys::take(&holding, &[need(products[0], 3)], Busy::Skip).await.unwrap();
         assert_eq!(held.len(), 3);
 
         let skipping = skipper.transaction().await.unwrap();
-        let skipped = soon("not waiting", license_keys::take(&*skipping, &[need(products[0], 5)], Busy::Skip)).await.unwrap();
+        let skipped = soon("not waiting", license_keys::take(&skipping, &[need(products[0], 5)], Busy::Skip)).await.unwrap();
         assert!(skipped.len() == 2 && ids(&skipped).is_disjoint(&ids(&held)));
         skipping.rollback().await.unwrap();
 
@@ -89,7 +89,7 @@ async fn skipping_takes_others_and_waiting_takes_what_comes_back() {
         let waiter = tokio::spawn(async move {
             let mut client = waiting.client().await.unwrap();
             let tx = client.transaction().await.unwrap();
-            let taken = license_keys::take(&*tx, &[need(product, 5)], Busy::Wait).await.unwrap();
+            let taken = license_keys::take(&tx, &[need(product, 5)], Busy::Wait).await.unwrap();
             tx.rollback().await.unwrap();
             taken
         });
@@ -113,10 +113,10 @@ async fn who_waits_gets_as_many_as_wanted_from_behind_those_that_went() {
     let (_, products) = stocked(&pg, 1, 10).await;
     let mut holder = pg.client().await.unwrap();
     let holding = holder.transaction().await.unwrap();
-    let held = license_keys::take(&*holding, &[need(products[0], 4)], Busy::Skip).await.unwrap();
+    let held = license_keys::take(&holding, &[need(products[0], 4)], Busy::Skip).await.unwrap();
     let (waiting, product) = (pg.clone(), products[0]);
     let waiter =
-        tokio::spawn(async move { license_keys::take(&**waiting.client().await.unwrap(), &[need(product, 4)], Busy::Wait).await.unwrap() });
+        tokio::spawn(async move { license_keys::take(&*waiting.client().await.unwrap(), &[need(product, 4)], Busy::Wait).await.unwrap() });
     somebody_waits(&pg).await;
     holding.commit().await.unwrap();
     let taken = soon("the waiter", waiter).await.unwrap();
@@ -141,7 +141,7 @@ async fn many_takers_of_several_products_neither_share_a_key_nor_wait_in_a_circl
                     let busy = if (taker + round) % 2 == 0 { Busy::Wait } else { Busy::Skip };
                     let mut client = pg.client().await.unwrap();
                     let tx = client.transaction().await.unwrap();
-                    let taken = license_keys::take(&*tx, &needs, busy).await.unwrap();
+                    let taken = license_keys::take(&tx, &needs, busy).await.unwrap();
                     tokio::time::sleep(Duration::from_micros(rand::random_range(0..2_000))).await;
                     if rand::random_range(0..4) > 0 {
                         tx.commit().await.unwrap();
@@ -184,7 +184,7 @@ async fn each_digest_is_claimed_once_by_however_many_in_whatever_order() {
                 let mut client = pg.client().await?;
                 let tx = client.transaction().await?;
                 start.wait().await;
-                let claimed = license_keys::claim_digests(&*tx, &new_digests(&digests, store_id)).await?;
+                let claimed = license_keys::claim_digests(&tx, &new_digests(&digests, store_id)).await?;
                 tx.commit().await?;
                 Ok::<_, StorageError>(claimed)
             })
@@ -200,12 +200,12 @@ async fn each_digest_is_claimed_once_by_however_many_in_whatever_order() {
     assert_eq!(claimed, all);
 
     let client = pg.client().await.unwrap();
-    assert_eq!(license_keys::known_digests(&**client, store_id, Mode::Live, &digests[..3]).await.unwrap().len(), 3);
-    assert!(license_keys::known_digests(&**client, store_id, Mode::Test, &digests).await.unwrap().is_empty(), "test is another world");
-    assert_eq!(license_keys::claim_digests(&**client, &new_digests(&digests[..3], store_id + 1)).await.unwrap().len(), 3);
+    assert_eq!(license_keys::known_digests(&*client, store_id, Mode::Live, &digests[..3]).await.unwrap().len(), 3);
+    assert!(license_keys::known_digests(&*client, store_id, Mode::Test, &digests).await.unwrap().is_empty(), "test is another world");
+    assert_eq!(license_keys::claim_digests(&*client, &new_digests(&digests[..3], store_id + 1)).await.unwrap().len(), 3);
     // Twice in one breath is once.
     let new: LicenseDigest = rand::random();
-    assert_eq!(license_keys::claim_digests(&**client, &new_digests(&[new, new], store_id)).await.unwrap(), [new]);
+    assert_eq!(license_keys::claim_digests(&*client, &new_digests(&[new, new], store_id)).await.unwrap(), [new]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,10 +216,10 @@ async fn a_claim_that_is_rolled_back_is_free_for_who_waited() {
     let digest: LicenseDigest = rand::random();
     let mut first = pg.client().await.unwrap();
     let tx = first.transaction().await.unwrap();
-    assert_eq!(license_keys::claim_digests(&*tx, &new_digests(&[digest], store_id)).await.unwrap().len(), 1);
+    assert_eq!(license_keys::claim_digests(&tx, &new_digests(&[digest], store_id)).await.unwrap().len(), 1);
     let waiting = pg.clone();
     let second = tokio::spawn(async move {
-        license_keys::claim_digests(&**waiting.client().await.unwrap(), &new_digests(&[digest], store_id)).await.unwrap()
+        license_keys::claim_digests(&*waiting.client().await.unwrap(), &new_digests(&[digest], store_id)).await.unwrap()
     });
     somebody_waits(&pg).await;
     tx.rollback().await.unwrap();

@@ -2,6 +2,7 @@
 //! so that it links once.
 
 mod audit;
+mod audit_log;
 mod carts;
 mod changes;
 mod errors;
@@ -14,6 +15,7 @@ mod queue;
 mod replies;
 mod retention;
 mod roles;
+mod statements;
 mod tax_rates;
 mod tls;
 mod webhooks;

@@ -61,9 +61,9 @@ async fn a_migration_gives_way_to_who_holds_its_table_and_comes_again() {
                 drop table webhook_endpoints, webhook_deliveries, webhook_attempts, tax_rates, carts, listings;
                 drop table stripe_events, order_payments, order_disputes; alter table orders drop column keys_kept;
                 alter table stores drop column country, drop column prices_include_tax, drop column revoke_when_refunded,
-                    drop column suspend_while_disputed;
+                    drop column suspend_while_disputed, drop column return_hosts;
                 alter table products drop column tax_category;
-                drop table order_checkouts; drop index orders_pending; drop table portal_sessions, account_invites, memberships, accounts;
+                drop table order_checkouts; drop index orders_pending; drop table portal_sessions, account_invites, memberships, accounts, audit_log;
                 delete from refinery_schema_history where version >= 3";
     pg.client().await.unwrap().batch_execute(undo).await.unwrap();
     let mut holder = pg.client().await.unwrap();

@@ -27,6 +27,7 @@ fn order(reference: &str, key: Option<&str>) -> NewOrder {
         mode: Mode::Live,
         idempotency_key: key.map(str::to_owned),
         request: FulfillRequest::parse(body.as_bytes()).unwrap(),
+        trace: None,
     }
 }
 
@@ -39,7 +40,7 @@ async fn database() -> (Database, Pg) {
 /// The references of those that were inserted, in the order given.
 async fn insert(client: &Client, new: &[NewOrder]) -> Vec<bool> {
     let wanted: Vec<&NewOrder> = new.iter().collect();
-    let inserted = orders::insert_fulfilled(&***client, &wanted).await.unwrap();
+    let inserted = orders::insert_fulfilled(&**client, &wanted).await.unwrap();
     new.iter().map(|order| inserted.contains(&order.order_id)).collect()
 }
 
@@ -57,16 +58,16 @@ async fn a_reference_or_a_key_that_has_an_order_stands_in_the_way() {
     let batch = [order("s1", None), order("s1", None), order("s2", Some("x")), order("s3", Some("x")), order("s4", None)];
     assert_eq!(insert(&client, &batch).await, [true, false, true, false, true]);
 
-    let found = orders::find(&**client, &[&again[1], &again[4], &order("nowhere", Some("never"))]).await.unwrap();
+    let found = orders::find(&*client, &[&again[1], &again[4], &order("nowhere", Some("never"))]).await.unwrap();
     let mut ids: Vec<&OrderId> = found.iter().map(|order| &order.id).collect();
     ids.sort_unstable();
     let mut expected = vec![&first.order_id, &again[4].order_id];
     expected.sort_unstable();
     assert_eq!(ids, expected);
-    let found = orders::get(&**client, STORE, Mode::Live, &first.order_id).await.unwrap().unwrap();
+    let found = orders::get(&*client, STORE, Mode::Live, &first.order_id).await.unwrap().unwrap();
     assert_eq!((found.fingerprint, found.status), (first.request.fingerprint(), OrderStatus::Fulfilled));
-    assert!(orders::get(&**client, STORE + 1, Mode::Live, &first.order_id).await.unwrap().is_none());
-    assert!(orders::get(&**client, STORE, Mode::Test, &first.order_id).await.unwrap().is_none());
+    assert!(orders::get(&*client, STORE + 1, Mode::Live, &first.order_id).await.unwrap().is_none());
+    assert!(orders::get(&*client, STORE, Mode::Test, &first.order_id).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,11 +77,11 @@ async fn a_failed_order_frees_its_reference_and_its_key() {
     let (first, second) = (order("r1", Some("k1")), order("r1", Some("k1")));
     insert(&client, std::slice::from_ref(&first)).await;
     let failure = Failure { code: "out_of_stock".into(), shortages: Vec::new() };
-    orders::fail(&**client, &first.order_id, &failure).await.unwrap();
-    assert!(orders::find(&**client, &[&second]).await.unwrap().is_empty());
+    orders::fail(&*client, &first.order_id, &failure).await.unwrap();
+    assert!(orders::find(&*client, &[&second]).await.unwrap().is_empty());
     assert_eq!(insert(&client, &[second.clone(), order("r1", None)]).await, [true, false]);
-    assert_eq!(orders::find(&**client, &[&first]).await.unwrap()[0].id, second.order_id);
-    let failed = orders::get(&**client, STORE, Mode::Live, &first.order_id).await.unwrap().unwrap();
+    assert_eq!(orders::find(&*client, &[&first]).await.unwrap()[0].id, second.order_id);
+    let failed = orders::get(&*client, STORE, Mode::Live, &first.order_id).await.unwrap().unwrap();
     assert_eq!((failed.status, failed.failure.unwrap().code), (OrderStatus::Failed, failure.code));
 }
 
@@ -123,21 +124,21 @@ async fn an_order_is_written_down_once_with_its_first_event() {
     assert!(!orders::write_down(&pg, &first, b"sealed", CREATED_AT).await.unwrap());
     assert!(!orders::write_down(&pg, &second, b"sealed", CREATED_AT).await.unwrap());
     let client = pg.client().await.unwrap();
-    let bodies = events::of_order(&**client, &first.order_id).await.unwrap();
+    let bodies = events::of_order(&*client, &first.order_id).await.unwrap();
     assert!(bodies.len() == 1 && bodies[0].contains(EventKind::Created.as_str()), "{bodies:?}");
-    assert!(events::of_order(&**client, &second.order_id).await.unwrap().is_empty());
-    let (count, age_s) = orders::processing_backlog(&**client).await.unwrap();
+    assert!(events::of_order(&*client, &second.order_id).await.unwrap().is_empty());
+    let (count, age_s) = orders::processing_backlog(&*client).await.unwrap();
     assert!(count == 1 && (0.0..60.0).contains(&age_s), "{count} {age_s}");
-    let written = orders::find(&**client, &[&first]).await.unwrap();
+    let written = orders::find(&*client, &[&first]).await.unwrap();
     assert_eq!((written[0].status, &written[0].id), (OrderStatus::Processing, &first.order_id));
 }
 
 async fn claim(pg: &Pg, limit: i64) -> Vec<ProcessingOrder> {
-    orders::claim_fresh(&**pg.client().await.unwrap(), limit, Duration::from_secs(10)).await.unwrap()
+    orders::claim_fresh(&*pg.client().await.unwrap(), limit, Duration::from_secs(10)).await.unwrap()
 }
 
 async fn claim_suspect(pg: &Pg) -> Option<ProcessingOrder> {
-    orders::claim_suspect(&**pg.client().await.unwrap(), Duration::from_secs(10)).await.unwrap()
+    orders::claim_suspect(&*pg.client().await.unwrap(), Duration::from_secs(10)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,18 +207,18 @@ async fn the_time_until_the_next_start_doubles_up_to_a_bound_and_orderly_ends_ar
     }
     let expected = [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 640.0, 640.0];
     assert!(waits_s.iter().zip(expected).all(|(wait, expected)| (expected - 2.0..=expected).contains(wait)), "{waits_s:?}");
-    orders::forgive_start(&**client, std::slice::from_ref(&new.order_id)).await.unwrap();
+    orders::forgive_start(&*client, std::slice::from_ref(&new.order_id)).await.unwrap();
     assert_eq!(claim_suspect(&pg).await.unwrap().starts, 9);
 
     // One holds it, the other does not wait; who settles it ends the claims.
     let (mut one, mut two) = (pg.client().await.unwrap(), pg.client().await.unwrap());
     let (one, two) = (one.transaction().await.unwrap(), two.transaction().await.unwrap());
     let wanted = [new.order_id.clone()];
-    assert_eq!(orders::lock_processing(&*one, &wanted).await.unwrap().len(), 1);
-    assert!(soon("not waiting", orders::lock_processing(&*two, &wanted)).await.unwrap().is_empty());
-    orders::set_status(&*one, &wanted, OrderStatus::Fulfilled).await.unwrap();
+    assert_eq!(orders::lock_processing(&one, &wanted).await.unwrap().len(), 1);
+    assert!(soon("not waiting", orders::lock_processing(&two, &wanted)).await.unwrap().is_empty());
+    orders::set_status(&one, &wanted, OrderStatus::Fulfilled).await.unwrap();
     one.commit().await.unwrap();
-    assert!(orders::lock_processing(&*two, &wanted).await.unwrap().is_empty());
+    assert!(orders::lock_processing(&two, &wanted).await.unwrap().is_empty());
     assert!(claim(&pg, 10).await.is_empty());
     let row = client.query_one("select sealed_request is null and starts = 0 and next_attempt_at is null from orders", &[]).await.unwrap();
     assert!(row.get::<_, bool>(0), "what was needed to complete it is gone");
@@ -245,7 +246,7 @@ async fn list(client: &mut Client, store_id: i64, filter: &Filter) -> (Vec<Strin
     let tx = client.transaction().await.unwrap();
     let sql = "select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables where relname = 'orders'";
     let before: i64 = tx.query_one(sql, &[]).await.unwrap().get(0);
-    let found = orders::list(&*tx, store_id, Mode::Live, filter, 21).await.unwrap();
+    let found = orders::list(&tx, store_id, Mode::Live, filter, 21).await.unwrap();
     let after: i64 = tx.query_one(sql, &[]).await.unwrap().get(0);
     (found.into_iter().map(|order| order.id.to_string()).collect(), after - before)
 }

@@ -82,7 +82,9 @@ async fn a_row_on_either_side(pg: &Pg) {
                  insert into carts (id, store_id, live, browser, currency, skus, quantities, created_at)
                  values ('cart {past}', 1, true, '', 'GBP', '{{A}}', '{{1}}', {7});
                  insert into accounts (email) values ('a@b.example') on conflict do nothing;
-                 insert into portal_sessions (digest, account_id, browser, expires_at) select '{past}', id, '', {9} from accounts;
+                 insert into portal_sessions (digest, account_id, browser, expires_at) select '{past}', id, '', {9} from accounts where email = 'a@b.example';
+                 insert into accounts (email) values ('invited {past}');
+                 insert into account_invites (account_id, digest, expires_at) select id, '{past}', {10} from accounts where email = 'invited {past}';
                  insert into webhook_attempts (delivery_id, attempt, started_at, duration_ms, status)
                  select id, 1, created_at, 1, 200 from webhook_deliveries on conflict do nothing;",
                 at("changes"),
@@ -95,6 +97,7 @@ async fn a_row_on_either_side(pg: &Pg) {
                 at("carts"),
                 at("parked_stripe_events"),
                 at("portal_sessions"),
+                at("account_invites"),
             ),
         )
         .await;
@@ -118,6 +121,7 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         (90, "parked_stripe_events"),
         (30, "carts"),
         (30, "portal_sessions"),
+        (0, "account_invites"),
         (90, "api_key_usage"),
     ];
     assert_eq!(ages, expected);
@@ -129,7 +133,8 @@ async fn each_kind_goes_at_its_age_and_nothing_younger_does() {
         ("stripe_events", 2),
         ("edges", 1),
         ("portal_sessions", 1),
-        ("accounts", 1),
+        ("accounts", 3),
+        ("account_invites", 1),
         ("dead_letters", 1),
         ("api_key_usage", 1),
         ("orders", 2),
@@ -169,7 +174,7 @@ async fn the_feed_loses_only_its_beginning_and_nobody_who_follows_loses_his_plac
     assert_eq!(step(&pg, "changes", 100).await, 0);
     execute(&pg, "update changes set created_at = now() - interval '8 days'").await;
     let client = pg.client().await.unwrap();
-    let standing = changes::end(&**client).await.unwrap();
+    let standing = changes::end(&*client).await.unwrap();
     assert_eq!(step(&pg, "changes", 100).await, 0, "the newest stays, however old");
     // Ids and times do not always agree: a transaction that began early may end late.
     execute(
@@ -184,11 +189,11 @@ async fn the_feed_loses_only_its_beginning_and_nobody_who_follows_loses_his_plac
     };
     let before = ids().await;
     assert_eq!(before.len(), 7);
-    assert!(changes::after(&**client, standing, 100).await.unwrap().is_some_and(|new| new.len() == 6), "nothing is gone yet");
+    assert!(changes::after(&*client, standing, 100).await.unwrap().is_some_and(|new| new.len() == 6), "nothing is gone yet");
     assert_eq!((step(&pg, "changes", 2).await, ids().await), (2, before[2..].to_vec()), "no more than a step");
     assert_eq!((step(&pg, "changes", 2).await, ids().await), (1, before[3..].to_vec()), "up to the last of the old ones");
     assert_eq!(step(&pg, "changes", 2).await, 0, "what is behind a young one stays, whatever its time says");
-    assert!(changes::after(&**client, standing, 100).await.unwrap().is_none(), "an edge that stands before must load everything");
+    assert!(changes::after(&*client, standing, 100).await.unwrap().is_none(), "an edge that stands before must load everything");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -293,6 +298,7 @@ fn new_order(reference: &str, key: &str) -> NewOrder {
         mode: Mode::Live,
         idempotency_key: Some(key.to_owned()),
         request: FulfillRequest::parse(body.to_string().as_bytes()).unwrap(),
+        trace: None,
     }
 }
 
@@ -317,7 +323,7 @@ async fn orders_are_made_undisturbed_while_keys_are_forgotten() {
                     let order = new_order(&format!("new {number}"), &format!("key {}", number * 20 + 1));
                     loop {
                         let client = pg.client().await?;
-                        if !orders::insert_fulfilled(&**client, &[&order]).await?.is_empty() {
+                        if !orders::insert_fulfilled(&*client, &[&order]).await?.is_empty() {
                             made.insert(number);
                             break;
                         }

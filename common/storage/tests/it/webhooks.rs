@@ -10,6 +10,7 @@ use common::job::NewOrder;
 use common::mode::Mode;
 use common::webhook::schedule::ATTEMPTS_MAX;
 use storage::Pg;
+use storage::pg::audit_log::Actor;
 use storage::pg::events::{self, Born, Wish};
 use storage::pg::webhook_attempts::{self, Filter};
 use storage::pg::webhook_deliveries::{self, Claimed, Ended, Made, Outcome, Room};
@@ -45,7 +46,7 @@ impl Stage {
         let events: Vec<String> = events.iter().map(|&event| event.to_owned()).collect();
         let new =
             NewEndpoint { which: self.which(Uuid::now_v7()), url: "https://partner.example/", events: &events, sealed_secret: b"sealed" };
-        webhook_endpoints::create(&self.pg, &new).await.unwrap().unwrap()
+        webhook_endpoints::create(&self.pg, &new, Actor::CommandLine).await.unwrap().unwrap()
     }
 
     fn order(&self, reference: &str) -> NewOrder {
@@ -56,13 +57,14 @@ impl Stage {
             mode: Mode::Live,
             idempotency_key: None,
             request: FulfillRequest::parse(body.as_bytes()).unwrap(),
+            trace: None,
         }
     }
 
     /// These happen to an order. Returns the deliveries that are due.
     async fn happen(&self, order: &NewOrder, kinds: &[EventKind]) -> Vec<i64> {
         let happened: Vec<(EventKind, &NewOrder)> = kinds.iter().map(|&kind| (kind, order)).collect();
-        let born = events::insert_of_fulfillment(&**self.pg.client().await.unwrap(), &happened, CREATED_AT, None).await.unwrap();
+        let born = events::insert_of_fulfillment(&*self.pg.client().await.unwrap(), &happened, CREATED_AT, None).await.unwrap();
         assert!(born.claimed.is_empty(), "nobody wished for it");
         born.due.into_iter().map(|due| due.id).collect()
     }
@@ -71,7 +73,7 @@ impl Stage {
     async fn happen_wished(&self, orders: &[&NewOrder], kinds: &[EventKind], room: i32, rooms: &[Room]) -> Born {
         let happened: Vec<(EventKind, &NewOrder)> = orders.iter().flat_map(|&order| kinds.iter().map(move |&kind| (kind, order))).collect();
         let wish = Wish { lease: Duration::from_secs(35), room, rooms: rooms.to_vec() };
-        events::insert_of_fulfillment(&**self.pg.client().await.unwrap(), &happened, CREATED_AT, Some(&wish)).await.unwrap()
+        events::insert_of_fulfillment(&*self.pg.client().await.unwrap(), &happened, CREATED_AT, Some(&wish)).await.unwrap()
     }
 
     /// Seconds until each delivery of the endpoint may be claimed by anybody, and whether it waits.
@@ -83,11 +85,11 @@ impl Stage {
     }
 
     async fn claim(&self, ids: &[i64]) -> Vec<Claimed> {
-        webhook_deliveries::claim(&**self.pg.client().await.unwrap(), ids, LEASE).await.unwrap()
+        webhook_deliveries::claim(&*self.pg.client().await.unwrap(), ids, LEASE).await.unwrap()
     }
 
     async fn claim_due(&self, limit: i64, room: i32, rooms: &[Room]) -> Vec<Claimed> {
-        webhook_deliveries::claim_due(&**self.pg.client().await.unwrap(), limit, room, rooms, LEASE).await.unwrap()
+        webhook_deliveries::claim_due(&*self.pg.client().await.unwrap(), limit, room, rooms, LEASE).await.unwrap()
     }
 
     async fn settle(&self, ended: &[Ended]) -> Vec<Claimed> {
@@ -99,18 +101,18 @@ impl Stage {
     }
 
     async fn get(&self, id: Uuid) -> Endpoint {
-        webhook_endpoints::get(&**self.pg.client().await.unwrap(), self.which(id)).await.unwrap().unwrap()
+        webhook_endpoints::get(&*self.pg.client().await.unwrap(), self.which(id)).await.unwrap().unwrap()
     }
 
     async fn statuses(&self, id: Uuid) -> BTreeMap<i64, (String, u32)> {
         let client = self.pg.client().await.unwrap();
-        let deliveries = webhook_attempts::deliveries(&**client, self.which(id), &Filter::default(), 1_000).await.unwrap();
+        let deliveries = webhook_attempts::deliveries(&*client, self.which(id), &Filter::default(), 1_000).await.unwrap();
         deliveries.into_iter().map(|delivery| (delivery.id, (delivery.status, delivery.attempts))).collect()
     }
 
     async fn change(&self, id: Uuid, enabled: bool) -> Endpoint {
         let changes = Changes { enabled: Some(enabled), ..Changes::default() };
-        webhook_endpoints::change(&**self.pg.client().await.unwrap(), self.which(id), &changes).await.unwrap().unwrap()
+        webhook_endpoints::change(&self.pg, self.which(id), &changes, Actor::CommandLine).await.unwrap().unwrap()
     }
 }
 
@@ -184,7 +186,7 @@ async fn the_next_event_waits_a_minute_at_most() {
     stage.run(&format!("update webhook_deliveries set status = 'delivered', settled_at = now() where id = {}", due[0])).await;
     assert!(stage.claim_due(10, 10, &[]).await.is_empty());
     let client = stage.pg.client().await.unwrap();
-    assert_eq!(webhook_deliveries::release_waiting(&**client).await.unwrap(), 1);
+    assert_eq!(webhook_deliveries::release_waiting(&*client).await.unwrap(), 1);
     assert_eq!(told(&stage.claim_due(10, 10, &[]).await), ["order.fulfilled"]);
     assert_eq!(stage.statuses(endpoint.id).await.len(), 4);
 }
@@ -211,9 +213,9 @@ async fn who_claimed_last_settles_and_what_was_not_made_does_not_count() {
     stage.settle(&[ended(&again, Outcome::Delivered)]).await;
     stage.settle(&[ended(&again, later(5))]).await;
     let client = stage.pg.client().await.unwrap();
-    let (delivery, body) = webhook_attempts::delivery(&**client, stage.which(endpoint.id), again.id).await.unwrap().unwrap();
+    let (delivery, body) = webhook_attempts::delivery(&*client, stage.which(endpoint.id), again.id).await.unwrap().unwrap();
     assert_eq!((delivery.status.as_str(), delivery.next_attempt_at_ms, body), ("delivered", None, again.body));
-    let attempts = webhook_attempts::of_delivery(&**client, again.id).await.unwrap();
+    let attempts = webhook_attempts::of_delivery(&*client, again.id).await.unwrap();
     let seen: Vec<_> = attempts.iter().map(|attempt| (attempt.attempt, attempt.status, attempt.error.as_deref())).collect();
     assert_eq!(seen, [(1, None, Some("timeout")), (3, Some(200), None)], "every attempt that was made is kept, once");
     assert_eq!((attempts[1].duration_ms, attempts[1].answer.as_slice()), (20, &b"thanks"[..]));
@@ -271,17 +273,17 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_replays_when_it_is_enab
     let disabled = stage.get(endpoint.id).await;
     assert_eq!((disabled.enabled, disabled.disabled_reason.as_deref()), (false, Some(webhook_endpoints::DISABLED_FAILING)));
     let client = stage.pg.client().await.unwrap();
-    assert_eq!(webhook_endpoints::failed(&**client).await.unwrap(), 1);
+    assert_eq!(webhook_endpoints::failed(&*client).await.unwrap(), 1);
 
     // What happens now is kept, and nothing is sent.
     assert!(stage.happen(&stage.order("kept"), &[EventKind::Created]).await.is_empty());
     assert!(stage.claim_due(1_000, 1_000, &[]).await.is_empty());
-    let backlog = webhook_deliveries::backlog(&**client).await.unwrap();
+    let backlog = webhook_deliveries::backlog(&*client).await.unwrap();
     assert_eq!((backlog.pending, backlog.kept, backlog.oldest_s), (41, 41, 0.0));
     let enabled = stage.change(endpoint.id, true).await;
     assert_eq!((enabled.enabled, enabled.disabled_reason, enabled.failures, enabled.failing_since_ms), (true, None, 0, None));
     let mut steps = 0;
-    while webhook_deliveries::replay(&**client, 15).await.unwrap() {
+    while webhook_deliveries::replay(&*client, 15).await.unwrap() {
         steps += 1;
     }
     assert_eq!(steps, 3, "40 wait for a later attempt");
@@ -320,11 +322,11 @@ async fn what_is_used_up_is_exhausted_and_can_be_asked_for_again() {
     assert!(stage.claim_due(10, 10, &[]).await.is_empty());
     assert_eq!(stage.statuses(endpoint.id).await[&due[0]], ("exhausted".into(), ATTEMPTS_MAX));
     let client = stage.pg.client().await.unwrap();
-    assert_eq!(webhook_attempts::resend(&**client, Uuid::now_v7(), &due).await.unwrap(), 0, "another endpoint's");
-    assert_eq!(webhook_attempts::resend(&**client, endpoint.id, &due).await.unwrap(), 1);
+    assert_eq!(webhook_attempts::resend(&*client, Uuid::now_v7(), &due).await.unwrap(), 0, "another endpoint's");
+    assert_eq!(webhook_attempts::resend(&*client, endpoint.id, &due).await.unwrap(), 1);
     let again = stage.claim_due(1, 10, &[]).await;
     assert_eq!((again[0].id, again[0].attempts, again[0].attempts_of_schedule), (due[0], ATTEMPTS_MAX as i32 + 1, 1));
-    assert_eq!(webhook_attempts::resend(&**client, endpoint.id, &due).await.unwrap(), 0, "it is under way");
+    assert_eq!(webhook_attempts::resend(&*client, endpoint.id, &due).await.unwrap(), 0, "it is under way");
     let next = stage.settle(&[ended(&again[0], Outcome::Failed(None))]).await;
     assert_eq!(told(&next), ["order.fulfilled"], "what is given up is waited for no longer");
 }
@@ -335,11 +337,11 @@ async fn what_was_for_a_removed_endpoint_is_given_up() {
     let (removed, other) = (stage.endpoint(&[]).await, stage.endpoint(&[]).await);
     stage.happen(&stage.order("r1"), &BOTH).await;
     let client = stage.pg.client().await.unwrap();
-    assert!(webhook_endpoints::remove(&**client, stage.which(removed.id)).await.unwrap());
+    assert!(webhook_endpoints::remove(&stage.pg, stage.which(removed.id), Actor::CommandLine).await.unwrap());
     assert_eq!(stage.claim_due(10, 10, &[]).await.len(), 1);
-    assert_eq!(webhook_deliveries::give_up_removed(&**client, 1).await.unwrap(), 1);
-    assert_eq!(webhook_deliveries::give_up_removed(&**client, 10).await.unwrap(), 1);
-    assert_eq!(webhook_deliveries::give_up_removed(&**client, 10).await.unwrap(), 0);
+    assert_eq!(webhook_deliveries::give_up_removed(&*client, 1).await.unwrap(), 1);
+    assert_eq!(webhook_deliveries::give_up_removed(&*client, 10).await.unwrap(), 1);
+    assert_eq!(webhook_deliveries::give_up_removed(&*client, 10).await.unwrap(), 0);
     assert!(stage.statuses(other.id).await.values().all(|(status, _)| status == "pending"));
 }
 
@@ -395,7 +397,7 @@ async fn whoever_writes_events_may_claim_their_deliveries_as_they_are_born() {
     // While they are under way nobody else takes them, whatever has become of the first.
     assert!(stage.claim_due(100, 100, &[]).await.is_empty());
     assert!(stage.settle(&[ended(leader, Outcome::Delivered)]).await.is_empty(), "the follower is claimed");
-    assert_eq!(webhook_deliveries::release_waiting(&**stage.pg.client().await.unwrap()).await.unwrap(), 0);
+    assert_eq!(webhook_deliveries::release_waiting(&*stage.pg.client().await.unwrap()).await.unwrap(), 0);
     let of_fulfilled = born.claimed.iter().find(|claimed| claimed.endpoint_id == fulfilled.id).unwrap();
     assert!(of_fulfilled.followers.is_empty());
     stage.settle(&[ended(&followers[0], Outcome::Delivered), ended(of_fulfilled, Outcome::Delivered)]).await;
@@ -412,7 +414,7 @@ async fn what_was_claimed_behind_an_event_that_failed_goes_on_waiting() {
     let (leader, follower) = (&born.claimed[0], &born.claimed[0].followers[0]);
     stage.settle(&[ended(leader, later(5)), ended(follower, Outcome::Waits)]).await;
     assert_eq!(stage.due_in(endpoint.id).await, [(5, false), (60, true)]);
-    assert_eq!(webhook_deliveries::release_waiting(&**stage.pg.client().await.unwrap()).await.unwrap(), 0, "the first is pending");
+    assert_eq!(webhook_deliveries::release_waiting(&*stage.pg.client().await.unwrap()).await.unwrap(), 0, "the first is pending");
     stage.run("update webhook_deliveries set next_attempt_at = now() where not waits").await;
     let again = stage.claim_due(100, 100, &[]).await;
     assert_eq!(told(&again), ["order.created"]);

@@ -28,8 +28,17 @@ Acquire::https::Timeout "30";
 APT::Sandbox::User "root";
 "#;
 
-/// Unpacks each package with its libraries into `prefix/<package>`. The caller holds the prefix's lock.
-pub fn unpack(packages: &[&str], prefix: &Path, progress: &dyn Fn(&str)) -> Result<()> {
+/// What of a package is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The package with all that it depends on.
+    WithLibraries,
+    /// The package alone.
+    Alone,
+}
+
+/// Unpacks each package into `prefix/<package>`. The caller holds the prefix's lock.
+pub fn unpack(packages: &[&str], extent: Extent, prefix: &Path, progress: &dyn Fn(&str)) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() || !Path::new("/usr/bin/dpkg-deb").exists() {
         bail!(
             "{} not found, and this system has no apt-get to fetch Debian's packages with: install what provides them (postgres and initdb; \
@@ -51,10 +60,11 @@ pub fn unpack(packages: &[&str], prefix: &Path, progress: &dyn Fn(&str)) -> Resu
         let plan = apt.get(&["--simulate", "--no-install-recommends", "install", package]);
         // Reading the lists "succeeds" when nothing could be read, and rightly so when only a foreign source is broken: whether enough
         // is there shows here.
-        let names = needed(&plan.with_context(|| {
+        let needed = needed(&plan.with_context(|| {
             let said = [&update.stdout[..], &update.stderr].concat();
             format!("Debian's {package} cannot be had; is the network there? Reading the package lists said:\n{}", complaints(&said))
         })?);
+        let names = if extent == Extent::Alone { vec![(*package).to_owned()] } else { needed };
         progress(&format!("  {package}: downloading {} packages", names.len()));
         let archives = apt.folder.join("archives");
         fs::create_dir_all(&archives)?;
@@ -123,17 +133,19 @@ impl Apt {
 /// The packages of a simulated installation that hold something that one of our programs loads or reads. The C library stays the system's, because a
 /// program's loader and its C library must be one pair; LLVM serves only the JIT, which is off.
 fn needed(simulation: &str) -> Vec<String> {
-    const PROGRAMS: [&str; 12] = [
+    const PROGRAMS: [&str; 14] = [
         "postgresql",
         "redis",
         "valkey",
         "python3",
+        "systemd",
         "curl",
         "slowhttptest",
         "nginx",
         "haproxy",
         "php",
         "chromium",
+        "prometheus",
         "fontconfig-config",
         "fonts-dejavu-core",
     ];

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::account::{Account, everybody_can_reach};
-use super::{apt, loopback};
+use super::apt::{self, Extent};
+use super::loopback;
 use crate::process::Launch;
 
 /// A server program.
@@ -85,7 +86,7 @@ impl Host {
         missing.retain(|&kind| self.find_unpacked(kind).is_none());
         if !missing.is_empty() {
             let packages: Vec<&str> = missing.iter().map(|&kind| package(kind)).collect();
-            apt::unpack(&packages, &self.prefix(), progress)?;
+            apt::unpack(&packages, Extent::WithLibraries, &self.prefix(), progress)?;
         }
         for &kind in kinds {
             if binaries.get(kind).is_err() {
@@ -98,10 +99,19 @@ impl Host {
 
     /// Unpacks any other Debian package with its libraries, once. For programs that tests call as ourselves.
     pub fn unpack(&self, package: &str, progress: &dyn Fn(&str)) -> Result<Unpacked> {
+        self.unpack_to(package, Extent::WithLibraries, progress)
+    }
+
+    /// Unpacks a Debian package without anything that it depends on, once. For files that tests read.
+    pub fn unpack_alone(&self, package: &str, progress: &dyn Fn(&str)) -> Result<Unpacked> {
+        self.unpack_to(package, Extent::Alone, progress)
+    }
+
+    fn unpack_to(&self, package: &str, extent: Extent, progress: &dyn Fn(&str)) -> Result<Unpacked> {
         let folder = self.prefix().join(package);
         let _lock = self.lock_prefix(progress)?;
         if !folder.exists() {
-            apt::unpack(&[package], &self.prefix(), progress)?;
+            apt::unpack(&[package], extent, &self.prefix(), progress)?;
         }
         Ok(Unpacked { libraries: apt::library_path(&folder), folder })
     }

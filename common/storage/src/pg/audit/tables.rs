@@ -63,7 +63,8 @@ const UNIQUE_INDEXES: &str = "
     ('order_items', 'order_id, line'), ('order_keys', 'order_id, line, position'), ('order_keys', 'license_key_id'),
     ('license_keys', 'id'), ('held_license_keys', 'id'), ('license_digests', 'store_id, live, digest'),
     ('events', 'id'), ('events', 'order_id, sequence'), ('webhook_endpoints', 'id'), ('webhook_deliveries', 'id'),
-    ('webhook_attempts', 'delivery_id, attempt'), ('carts', 'id'), ('carts', 'store_id, live, session_id'), ('carts', 'order_id')";
+    ('webhook_attempts', 'delivery_id, attempt'), ('carts', 'id'), ('carts', 'store_id, live, session_id'), ('carts', 'order_id'),
+    ('accounts', 'email'), ('memberships', 'account_id, store_id'), ('account_invites', 'digest'), ('portal_sessions', 'digest')";
 
 fn all(moment: Moment) -> Vec<TableCheck> {
     let mut checks = licenses();
@@ -337,9 +338,34 @@ fn bookkeeping() -> Vec<TableCheck> {
                          from carts where order_id is not null group by order_id having count(*) > 1"
                 .into(),
         },
+        // An account is told by its id: its address is a person's.
+        TableCheck {
+            name: "portal_accounts",
+            statement: "Each account is one address in lower case, with argon2id of a password or none; roles, links and sessions are of accounts \
+                        and stores that are there, and no session goes on after its end.",
+            examined: |figures| figures.accounts,
+            violations: "select format('account %s has an address with capitals', id) from accounts where email <> lower(email)
+                         union all
+                         select format('account %s has a password that is not kept as argon2id', id) from accounts
+                         where password_hash not like '$argon2id$%'
+                         union all
+                         select format('account %s, store %s: a role of what is not there', m.account_id, m.store_id)
+                         from memberships m left join accounts a on a.id = m.account_id left join stores s on s.id = m.store_id
+                         where a.id is null or s.id is null
+                         union all
+                         select format('account %s is not there, and has a link that sets its password', i.account_id)
+                         from account_invites i left join accounts a on a.id = i.account_id where a.id is null
+                         union all
+                         select format('account %s is not there, and has a session', s.account_id)
+                         from portal_sessions s left join accounts a on a.id = s.account_id where a.id is null
+                         union all
+                         select format('account %s has a session that was seen after its end', account_id) from portal_sessions
+                         where seen_at > expires_at or expires_at < created_at"
+                .into(),
+        },
         TableCheck {
             name: "unique_indexes",
-            statement: "The unique indexes that keep orders, license keys, events and carts apart are there and in force.",
+            statement: "The unique indexes that keep orders, license keys, events, carts and accounts apart are there and in force.",
             examined: |_| UNIQUE_INDEXES.matches('(').count() as u64,
             violations: format!(
                 "select format('%s has no valid unique index on (%s): restore it, as the migrations have it', wanted.of, wanted.columns)
@@ -354,13 +380,17 @@ fn bookkeeping() -> Vec<TableCheck> {
         TableCheck {
             name: "id_sequences",
             statement: "No row has an id that its sequence has yet to give out.",
-            examined: |_| 5,
+            examined: |_| 7,
             violations: "select format('%s has id %s, and its sequence stands at %s', name, highest, coalesce(given, 0))
                          from (select 'stores' as name, max(id) as highest, pg_sequence_last_value(pg_get_serial_sequence('stores', 'id')) as given from stores
                                union all
                                select 'api_keys', max(id), pg_sequence_last_value(pg_get_serial_sequence('api_keys', 'id')) from api_keys
                                union all
                                select 'products', max(id), pg_sequence_last_value(pg_get_serial_sequence('products', 'id')) from products
+                               union all
+                               select 'accounts', max(id), pg_sequence_last_value(pg_get_serial_sequence('accounts', 'id')) from accounts
+                               union all
+                               select 'audit_log', max(id), pg_sequence_last_value(pg_get_serial_sequence('audit_log', 'id')) from audit_log
                                union all
                                select 'webhook_deliveries', max(id), pg_sequence_last_value(pg_get_serial_sequence('webhook_deliveries', 'id'))
                                from webhook_deliveries

@@ -13,10 +13,10 @@ impl Audit<'_> {
     pub(super) async fn taxes(&self) -> Result<Check, StorageError> {
         self.say("checking tax_rates");
         let mut check = Check::new("tax_rates", "Every imported tax rate can be used, and every product's tax category is known.");
-        check.examined = count(tax_rates::count(&*self.tx).await?) + self.figures.stores;
+        check.examined = count(tax_rates::count(&self.tx).await?) + self.figures.stores;
         let damaged = |error: DataError| StorageError::Corrupt(error.to_string());
         let compiled_in = TaxTable::load(Arc::new(Subdivisions::load().map_err(damaged)?)).map_err(damaged)?;
-        match tax_rates::table(&*self.tx, &compiled_in).await {
+        match tax_rates::table(&self.tx, &compiled_in).await {
             Ok(_) => {}
             Err(StorageError::Corrupt(problem)) => check.violated(|| problem),
             Err(error) => return Err(error),

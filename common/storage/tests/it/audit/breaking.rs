@@ -55,6 +55,33 @@ async fn totals_that_are_not_what_was_quoted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_that_are_not_what_signs_in() {
+    noticed(&[
+        ("update accounts set email = 'Owner@shop.example'", &["portal_accounts"]),
+        ("update accounts set password_hash = 'correct horse battery'", &["portal_accounts"]),
+        (
+            "alter table memberships drop constraint memberships_account_id_fkey; update memberships set account_id = 999",
+            &["portal_accounts"],
+        ),
+        (
+            "alter table memberships drop constraint memberships_store_id_fkey; update memberships set store_id = 999 where store_id = 1",
+            &["portal_accounts"],
+        ),
+        (
+            "alter table account_invites drop constraint account_invites_account_id_fkey; update account_invites set account_id = 999",
+            &["portal_accounts"],
+        ),
+        (
+            "alter table portal_sessions drop constraint portal_sessions_account_id_fkey; update portal_sessions set account_id = 999",
+            &["portal_accounts"],
+        ),
+        ("update portal_sessions set seen_at = expires_at + interval '1 second'", &["portal_accounts"]),
+        ("alter table accounts drop constraint accounts_email_key", &["unique_indexes"]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn license_keys_in_two_places() {
     noticed(&[
         // Sold, and still for sale. Two keys for one digest is another thing that is wrong with it.

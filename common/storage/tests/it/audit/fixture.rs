@@ -72,7 +72,7 @@ impl Platform {
         let revoked = this.order("revoked", None, Mode::Live, &[("POOL", 1)]);
         this.sell(&revoked).await;
         let client = this.pg.client().await.unwrap();
-        orders::set_status(&**client, std::slice::from_ref(&revoked.order_id), OrderStatus::Revoked).await.unwrap();
+        orders::set_status(&*client, std::slice::from_ref(&revoked.order_id), OrderStatus::Revoked).await.unwrap();
 
         this.execute(
             "insert into carts (id, store_id, live, browser, currency, skus, quantities, order_id)
@@ -82,10 +82,19 @@ impl Platform {
         )
         .await;
 
+        this.execute(
+            "insert into accounts (email, password_hash) values ('owner@shop.example', '$argon2id$v=19$');
+             insert into memberships (account_id, store_id, role) select a.id, s.id, 'owner' from accounts a, stores s;
+             insert into account_invites (account_id, digest, expires_at) select id, 'link', now() + interval '1 day' from accounts;
+             insert into portal_sessions (digest, account_id, browser, expires_at)
+             select 'session', id, 'browser', now() + interval '7 days' from accounts",
+        )
+        .await;
+
         let failed = this.order("again", Some("other key"), Mode::Live, &[("POOL", 900)]);
         this.write_down(&failed).await;
         let shortage = Shortage { sku: this.pool.sku.clone(), requested: 900, available: 5 };
-        orders::fail(&**client, &failed.order_id, &Failure { code: "out_of_stock".into(), shortages: vec![shortage] }).await.unwrap();
+        orders::fail(&*client, &failed.order_id, &Failure { code: "out_of_stock".into(), shortages: vec![shortage] }).await.unwrap();
         this.sell(&this.order("again", Some("other key"), Mode::Live, &[("POOL", 1)])).await;
 
         let later = this.order("later", None, Mode::Live, &[("POOL", 1), ("MADE", 1)]);
@@ -108,7 +117,7 @@ impl Platform {
              delete from webhook_deliveries where order_id in (select id from orders where status = 'processing')",
         )
         .await;
-        dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
+        dead_letters::insert(&*client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
         this.shop.unlimited_key(&this.pg).await.unwrap();
         this.execute(
             "insert into tax_rates (batch, line, country, tax_type, category, rate_ppm, stacking, source, as_of)
@@ -135,6 +144,7 @@ impl Platform {
             mode,
             idempotency_key: key.map(|key| format!("{PRIVATE}-{key}")),
             request: FulfillRequest::parse(body.as_bytes()).unwrap(),
+            trace: None,
         }
     }
 
@@ -142,11 +152,11 @@ impl Platform {
     pub async fn sell(&self, order: &NewOrder) {
         let mut client = self.pg.client().await.unwrap();
         let tx = client.transaction().await.unwrap();
-        let inserted = orders::insert_fulfilled(&*tx, &[order]).await.unwrap();
+        let inserted = orders::insert_fulfilled(&tx, &[order]).await.unwrap();
         assert_eq!(inserted.first(), Some(&order.order_id));
         self.hand_out(&tx, order).await;
         let told = [(EventKind::Created, order), (EventKind::Fulfilled, order)];
-        events::insert_of_fulfillment(&*tx, &told, CREATED_AT, None).await.unwrap();
+        events::insert_of_fulfillment(&tx, &told, CREATED_AT, None).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -162,8 +172,8 @@ impl Platform {
         let mut client = self.pg.client().await.unwrap();
         let tx = client.transaction().await.unwrap();
         self.hand_out(&tx, order).await;
-        events::insert_of_fulfillment(&*tx, &[(EventKind::Fulfilled, order)], CREATED_AT, None).await.unwrap();
-        orders::set_status(&*tx, std::slice::from_ref(&order.order_id), OrderStatus::Fulfilled).await.unwrap();
+        events::insert_of_fulfillment(&tx, &[(EventKind::Fulfilled, order)], CREATED_AT, None).await.unwrap();
+        orders::set_status(&tx, std::slice::from_ref(&order.order_id), OrderStatus::Fulfilled).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -174,7 +184,7 @@ impl Platform {
             let keys = match &product.source {
                 Source::Pool => {
                     let need = Need { product_id: product.id, mode: order.mode, count: i64::from(wanted.quantity) };
-                    let taken = license_keys::take(&**tx, &[need], Busy::Skip).await.unwrap();
+                    let taken = license_keys::take(tx, &[need], Busy::Skip).await.unwrap();
                     taken.into_iter().map(|key| SoldKey { id: key.id, sealed: key.sealed }).collect()
                 }
                 Source::Generator(pattern) => self.make(tx, order, product, pattern, wanted.quantity).await,
@@ -183,7 +193,7 @@ impl Platform {
             let (line, quantity) = (line as i32, wanted.quantity as i32);
             items.push(Item { line, product_id: product.id, sku: wanted.sku.clone(), quantity, keys });
         }
-        order_items::insert(&**tx, &[(&order.order_id, &items)]).await.unwrap();
+        order_items::insert(tx, &[(&order.order_id, &items)]).await.unwrap();
     }
 
     async fn make(&self, tx: &Transaction<'_>, order: &NewOrder, product: &Product, pattern: &Pattern, count: u32) -> Vec<SoldKey> {
@@ -192,7 +202,7 @@ impl Platform {
             let (id, key) = (Uuid::now_v7(), pattern.generate(rand::random::<u64>));
             let (secret_id, digest) = self.digester.digest(order.store_id, order.mode, &key);
             let new = NewDigest { store_id: order.store_id, mode: order.mode, digest, secret_id };
-            assert_eq!(license_keys::claim_digests(&**tx, &[new]).await.unwrap(), [digest]);
+            assert_eq!(license_keys::claim_digests(tx, &[new]).await.unwrap(), [digest]);
             let place = license::place(order.store_id, product.id, id);
             keys.push(SoldKey { id, sealed: self.licenses.seal(&place, key.expose().as_bytes()) });
         }
