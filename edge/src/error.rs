@@ -5,12 +5,14 @@ use common::cart::Sku;
 use common::fulfill::Shortage;
 use common::json::{FieldError, FieldErrors};
 use common::order::OrderStatus;
+use common::trace::Trace;
 use http::StatusCode;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use storage::StorageError;
 
 use crate::answer::Answer;
+use crate::service::Ids;
 
 /// Characters of an id that is told back: more than any good one has.
 const ID_SHOWN_MAX: usize = 44;
@@ -219,10 +221,11 @@ impl ApiError {
 
     /// The answer: a problem document, and the headers that belong to its status. The cause, if there is one, is logged here and nowhere
     /// else, under the request's id.
-    pub fn into_answer(self, base_url: &str, request_id: &str) -> Answer {
+    pub fn into_answer(self, base_url: &str, ids: Ids<'_>) -> Answer {
+        let (request_id, trace_id) = (ids.request_id, ids.trace.map(Trace::id));
         match &self.cause {
-            Some(cause) if self.code == Code::Internal => tracing::error!(request_id, error = %cause, "a request failed"),
-            Some(cause) => tracing::warn!(request_id, error = %cause, code = self.code.as_str(), "a request could not be served"),
+            Some(cause) if self.code == Code::Internal => tracing::error!(request_id, trace_id, error = %cause, "a request failed"),
+            Some(cause) => tracing::warn!(request_id, trace_id, error = %cause, code = self.code.as_str(), "a request could not be served"),
             None => {}
         }
         let problem = Problem {
@@ -232,6 +235,7 @@ impl ApiError {
             detail: &self.detail,
             code: self.code.as_str(),
             request_id,
+            trace_id,
             errors: &self.errors,
             shortages: &self.shortages,
         };
@@ -267,6 +271,8 @@ struct Problem<'a> {
     detail: &'a str,
     code: &'static str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
     #[serde(skip_serializing_if = "<[Shortage]>::is_empty")]

@@ -84,32 +84,32 @@ impl Follower {
             None => self.load().await?,
         });
         let client = self.pg.client().await?;
-        edges::report(&**client, &self.edge_id, self.snapshot.applied_change_id()).await
+        edges::report(&*client, &self.edge_id, self.snapshot.applied_change_id()).await
     }
 
     /// Applies all changes after `position`. Returns where the feed ends, or `None` if it does not lead on from there.
     async fn apply(&self, client: &storage::pg::Client, mut position: Position) -> Result<Option<Position>, StorageError> {
         loop {
             let now = self.clock.now();
-            let Some(changes) = changes::after(&***client, position, CHANGES_MAX).await? else { return Ok(None) };
+            let Some(changes) = changes::after(&**client, position, CHANGES_MAX).await? else { return Ok(None) };
             let kind = |kind| changes.iter().filter(|change| change.kind == kind).map(|change| change.subject_id).collect::<BTreeSet<_>>();
             for id in kind(ChangeKind::Store) {
-                if let Some(store) = stores::get(&***client, id).await? {
+                if let Some(store) = stores::get(&**client, id).await? {
                     self.snapshot.put_store(&store);
-                    self.snapshot.put_catalogue(id, products::of_store(&***client, id).await?);
+                    self.snapshot.put_catalogue(id, products::of_store(&**client, id).await?);
                 }
             }
             for store_id in kind(ChangeKind::Catalogue) {
-                self.snapshot.put_catalogue(store_id, products::of_store(&***client, store_id).await?);
+                self.snapshot.put_catalogue(store_id, products::of_store(&**client, store_id).await?);
             }
             for id in kind(ChangeKind::ApiKey) {
-                match api_keys::get(&***client, id).await? {
+                match api_keys::get(&**client, id).await? {
                     Some(row) => self.snapshot.put_key(&row),
                     None => self.snapshot.revoke(&[id]),
                 }
             }
             if !kind(ChangeKind::Tax).is_empty() {
-                self.taxes.load(&***client).await?;
+                self.taxes.load(&**client).await?;
             }
             position = changes.last().map_or(position, |change| change.position);
             self.snapshot.confirm(position.id, now);
@@ -124,22 +124,22 @@ impl Follower {
         let mut client = self.pg.client().await?;
         let now = self.clock.now();
         let tx = storage::pg::snapshot_transaction(&mut client).await?;
-        let end = changes::end(&*tx).await?;
+        let end = changes::end(&tx).await?;
         let generation = self.snapshot.begin_loading();
         let mut seen = HashMap::new();
-        for store in stores::list(&*tx).await? {
+        for store in stores::list(&tx).await? {
             self.snapshot.put_store(&store);
             seen.insert(store.id, store.slug);
         }
         let mut catalogues: HashMap<i64, Vec<products::Priced>> = seen.keys().map(|&id| (id, Vec::new())).collect();
-        for product in products::all(&*tx).await? {
+        for product in products::all(&tx).await? {
             catalogues.entry(product.0.store_id).or_default().push(product);
         }
         for (store_id, products) in catalogues {
             self.snapshot.put_catalogue(store_id, products);
         }
-        self.taxes.load(&*tx).await?;
-        let mut keys = std::pin::pin!(api_keys::stream_all(&*tx).await?);
+        self.taxes.load(&tx).await?;
+        let mut keys = std::pin::pin!(api_keys::stream_all(&tx).await?);
         while let Some(row) = keys.try_next().await? {
             self.snapshot.put_key(&row);
         }
@@ -152,7 +152,7 @@ impl Follower {
 
     /// Takes this edge out of the list of those who follow, so that nobody waits for it.
     async fn leave(&self) {
-        let left = async { edges::remove(&**self.pg.client().await?, &self.edge_id).await };
+        let left = async { edges::remove(&*self.pg.client().await?, &self.edge_id).await };
         if let Err(error) = left.await {
             tracing::debug!(%error, "could not say goodbye; the edge's row ages out");
         }

@@ -171,7 +171,7 @@ impl Fulfillment {
     /// What the order is that has the reference or the idempotency key, and whether it is an earlier request's.
     async fn existing(&self, order: &NewOrder) -> Result<(FulfillOutcome, bool), ApiError> {
         let client = self.pg.client().await?;
-        let existing = orders::find(&**client, &[order]).await?;
+        let existing = orders::find(&*client, &[order]).await?;
         reach("promise.existing_found").await;
         let outcome = match Existing::of(order, &existing) {
             Some(Existing::Same(same)) => {
@@ -192,7 +192,7 @@ impl Fulfillment {
     /// How an order stands that was written down.
     async fn look(&self, wanted: &NewOrder, id: &OrderId, replayed: bool) -> Result<FulfillOutcome, StorageError> {
         let client = self.pg.client().await?;
-        let Some(order) = orders::get(&**client, wanted.store_id, wanted.mode, id).await? else { return Ok(FulfillOutcome::Unknown) };
+        let Some(order) = orders::get(&*client, wanted.store_id, wanted.mode, id).await? else { return Ok(FulfillOutcome::Unknown) };
         match (order.status, &order.failure) {
             (OrderStatus::Processing, _) => Ok(FulfillOutcome::Processing { order_id: id.clone() }),
             (OrderStatus::Failed, Some(failure)) if !failure.shortages.is_empty() => {
@@ -210,7 +210,7 @@ impl Fulfillment {
         replayed: bool,
     ) -> Result<FulfillOutcome, StorageError> {
         let id = std::slice::from_ref(&order.id);
-        let items = order_items::of_orders(&***client, id).await?.remove(order.id.as_str()).unwrap_or_default();
+        let items = order_items::of_orders(&**client, id).await?.remove(order.id.as_str()).unwrap_or_default();
         reach("promise.sold_read").await;
         let items = order_items::reveal(&self.licenses, order, &items)?;
         Ok(FulfillOutcome::Order { order_id: order.id.clone(), status: order.status, items, replayed })

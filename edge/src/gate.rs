@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use common::api_key::{ApiKey, ApiKeyHasher, Scope};
 use common::clock::Now;
+use common::limits::Quota;
 use common::mode::Mode;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -102,6 +103,11 @@ impl Gate {
             Some(store) => Ok(Some(Caller { store, mode: entry.mode })),
         };
         Ok(Decision { outcome, rate: Some(rate) })
+    }
+
+    /// Everybody's quota of this name.
+    pub fn quota(&self, name: QuotaName) -> Quota {
+        self.quotas.get(name)
     }
 
     /// Charges an address.

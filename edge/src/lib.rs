@@ -7,6 +7,7 @@ pub mod api;
 pub mod asking;
 pub mod body;
 pub mod client_address;
+pub mod developers;
 pub mod edge;
 pub mod error;
 pub mod follow;

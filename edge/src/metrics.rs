@@ -9,6 +9,8 @@ ops::metrics! {
         pub requests_total: IntCounterVec["route", "method", "code"],
         /// Seconds from the whole head being there to the answer being ready, by route.
         pub request_seconds: HistogramVec["route"] = vec![0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
+        /// Requests that the gate refused, by the problem's code: no key, a wrong one, one without the scope, an empty bucket. All others were let in.
+        pub gate_refusals_total: IntCounterVec["code"],
         /// Requests refused because a bucket was empty, by quota.
         pub rate_limited_total: IntCounterVec["quota"],
         /// Open connections.
@@ -45,6 +47,12 @@ ops::metrics! {
         pub snapshot_age_milliseconds: IntGauge,
         /// Entries in the fulfill queue, as last seen.
         pub queue_depth: IntGauge,
+        /// Replies of workers that came when nobody waited for them any more.
+        pub replies_late_total: IntCounter,
+        /// Open connections to Postgres.
+        pub postgres_connections: IntGauge,
+        /// Callers waiting for a connection to Postgres.
+        pub postgres_waiting: IntGauge,
         /// Usage reports that could not be written; the counts are kept for the next one.
         pub usage_failures_total: IntCounter,
     }

@@ -1,11 +1,10 @@
-//! Pages that people read: the hosted checkout, the marketplace, and what errors mean. Every page is a template with a struct; a handler
+//! Pages that people read: the hosted checkout and the marketplace. Every page is a template with a struct; a handler
 //! reads, decides and fills it. Whatever goes wrong is a page too.
 
 pub mod assets;
 pub mod cart;
 pub mod check;
 pub mod details;
-pub mod errors;
 pub mod form;
 pub mod locale;
 pub mod market;
@@ -56,7 +55,7 @@ pub enum Page {
 
 /// Whether pages live below this path, so that what is not there is told by one.
 pub fn is_page(path: &str) -> bool {
-    ["/s/", "/market", "/portal"].iter().any(|prefix| path.starts_with(prefix))
+    ["/s/", "/market", "/portal", "/developers"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Answers a page's route.

@@ -4,6 +4,7 @@
 use common::api_key::Scope;
 use http::Method;
 
+use crate::developers::Topic;
 use crate::gate::Access;
 use crate::pages::Page;
 use crate::portal::Screen;
@@ -52,8 +53,8 @@ pub enum Endpoint {
     OpenApi,
     /// `stripe.rs`
     StripeWebhook,
-    /// `pages/errors.rs`
-    ErrorPage,
+    /// `developers.rs`
+    Developers(Topic),
     /// `pages.rs`
     Page(Page),
     /// `portal.rs`
@@ -82,13 +83,18 @@ const fn route(name: &'static str, method: Method, path: &'static str, access: A
     Route { name, method, path, access, endpoint, any_origin }
 }
 
+/// A form of the portal's.
+const fn change(name: &'static str, path: &'static str, screen: Screen) -> Route {
+    route(name, Method::POST, path, Access::Page, Endpoint::Portal(screen))
+}
+
 const CHECKOUT: Access = Access::Key(Scope::Checkout, QuotaName::Checkout);
 const LICENSING: Access = Access::Key(Scope::Licensing, QuotaName::Licensing);
 const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
 const WEBHOOKS: Access = Access::Key(Scope::Webhooks, QuotaName::Api);
 
 /// Every route there is.
-pub static ROUTES: [Route; 46] = [
+pub static ROUTES: [Route; 82] = [
     route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
     route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
     route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
@@ -127,7 +133,14 @@ pub static ROUTES: [Route; 46] = [
     route("tax_rates", Method::GET, "/api/v1/tax/rates", Access::Address(QuotaName::Tax), Endpoint::TaxRates),
     route("openapi", Method::GET, "/api/v1/openapi.json", Access::Address(QuotaName::Anonymous), Endpoint::OpenApi),
     route("stripe_webhook", Method::POST, "/stripe/webhook", Access::Open, Endpoint::StripeWebhook),
-    route("error_page", Method::GET, "/developers/errors/{code}", Access::Open, Endpoint::ErrorPage),
+    route("developers", Method::GET, "/developers", Access::Page, Endpoint::Developers(Topic::QuickStart)),
+    route("developers_reference", Method::GET, "/developers/reference", Access::Page, Endpoint::Developers(Topic::Reference)),
+    route("developers_webhooks", Method::GET, "/developers/webhooks", Access::Page, Endpoint::Developers(Topic::Webhooks)),
+    route("developers_guides", Method::GET, "/developers/guides", Access::Page, Endpoint::Developers(Topic::Guides)),
+    route("developers_limits", Method::GET, "/developers/limits", Access::Page, Endpoint::Developers(Topic::Limits)),
+    route("developers_changelog", Method::GET, "/developers/changelog", Access::Page, Endpoint::Developers(Topic::Changelog)),
+    // Whoever has run into a limit may read what that means.
+    route("error_page", Method::GET, "/developers/errors/{code}", Access::Open, Endpoint::Developers(Topic::Error)),
     route("open_cart", Method::GET, "/s/{slug}/cart", Access::Page, Endpoint::Page(Page::OpenCart)),
     route("cart", Method::GET, "/s/{slug}/cart/{cart_id}", Access::Page, Endpoint::Page(Page::Cart)),
     route("change_cart", Method::POST, "/s/{slug}/cart/{cart_id}", Access::Page, Endpoint::Page(Page::ChangeCart)),
@@ -164,6 +177,66 @@ pub static ROUTES: [Route; 46] = [
         Access::Page,
         Endpoint::Portal(Screen::RevokeKey),
     ),
+    route("portal_orders", Method::GET, "/portal/stores/{slug}/orders", Access::Page, Endpoint::Portal(Screen::Orders)),
+    route("portal_export_orders", Method::GET, "/portal/stores/{slug}/orders/export", Access::Page, Endpoint::Portal(Screen::ExportOrders)),
+    route("portal_order", Method::GET, "/portal/stores/{slug}/orders/{order_id}", Access::Page, Endpoint::Portal(Screen::Order)),
+    route(
+        "portal_revoke_order",
+        Method::POST,
+        "/portal/stores/{slug}/orders/{order_id}/revoke",
+        Access::Page,
+        Endpoint::Portal(Screen::RevokeOrder),
+    ),
+    route("portal_payments", Method::GET, "/portal/stores/{slug}/payments", Access::Page, Endpoint::Portal(Screen::Payments)),
+    change("portal_set_policy", "/portal/stores/{slug}/payments/policy", Screen::SetPolicy),
+    change("portal_set_tax", "/portal/stores/{slug}/payments/tax", Screen::SetTax),
+    change("portal_set_return_hosts", "/portal/stores/{slug}/payments/return-hosts", Screen::SetReturnHosts),
+    change("portal_create_webhook", "/portal/stores/{slug}/webhooks", Screen::CreateWebhook),
+    route("portal_webhook", Method::GET, "/portal/stores/{slug}/webhooks/{webhook_id}", Access::Page, Endpoint::Portal(Screen::Webhook)),
+    change("portal_change_webhook", "/portal/stores/{slug}/webhooks/{webhook_id}", Screen::ChangeWebhook),
+    change("portal_enable_webhook", "/portal/stores/{slug}/webhooks/{webhook_id}/enable", Screen::EnableWebhook),
+    change("portal_disable_webhook", "/portal/stores/{slug}/webhooks/{webhook_id}/disable", Screen::DisableWebhook),
+    change("portal_rotate_webhook", "/portal/stores/{slug}/webhooks/{webhook_id}/rotate", Screen::RotateWebhook),
+    change("portal_test_webhook", "/portal/stores/{slug}/webhooks/{webhook_id}/test", Screen::TestWebhook),
+    change("portal_resend_deliveries", "/portal/stores/{slug}/webhooks/{webhook_id}/resend", Screen::ResendDeliveries),
+    route(
+        "portal_delivery",
+        Method::GET,
+        "/portal/stores/{slug}/webhooks/{webhook_id}/deliveries/{delivery_id}",
+        Access::Page,
+        Endpoint::Portal(Screen::Delivery),
+    ),
+    change("portal_resend_delivery", "/portal/stores/{slug}/webhooks/{webhook_id}/deliveries/{delivery_id}/resend", Screen::ResendDelivery),
+    change("portal_remove_webhook", "/portal/stores/{slug}/webhooks/{webhook_id}/remove", Screen::RemoveWebhook),
+    route("portal_audit_log", Method::GET, "/portal/stores/{slug}/audit-log", Access::Page, Endpoint::Portal(Screen::AuditLog)),
+    route("portal_products", Method::GET, "/portal/stores/{slug}/products", Access::Page, Endpoint::Portal(Screen::Products)),
+    route("portal_create_product", Method::POST, "/portal/stores/{slug}/products", Access::Page, Endpoint::Portal(Screen::CreateProduct)),
+    route("portal_product", Method::GET, "/portal/stores/{slug}/products/{product_id}", Access::Page, Endpoint::Portal(Screen::Product)),
+    route(
+        "portal_change_product",
+        Method::POST,
+        "/portal/stores/{slug}/products/{product_id}",
+        Access::Page,
+        Endpoint::Portal(Screen::ChangeProduct),
+    ),
+    route(
+        "portal_import_keys",
+        Method::POST,
+        "/portal/stores/{slug}/products/{product_id}/import",
+        Access::Page,
+        Endpoint::Portal(Screen::ImportKeys),
+    ),
+    route("portal_market", Method::GET, "/portal/stores/{slug}/market", Access::Page, Endpoint::Portal(Screen::Market)),
+    route("portal_listing", Method::GET, "/portal/stores/{slug}/market/{product_id}", Access::Page, Endpoint::Portal(Screen::Listing)),
+    route(
+        "portal_change_listing",
+        Method::POST,
+        "/portal/stores/{slug}/market/{product_id}",
+        Access::Page,
+        Endpoint::Portal(Screen::ChangeListing),
+    ),
+    route("portal_usage", Method::GET, "/portal/stores/{slug}/usage", Access::Page, Endpoint::Portal(Screen::Usage)),
+    route("portal_audit_log", Method::GET, "/portal/stores/{slug}/audit-log", Access::Page, Endpoint::Portal(Screen::AuditLog)),
     route("asset", Method::GET, "/assets/{name}", Access::Page, Endpoint::Page(Page::Asset)),
 ];
 

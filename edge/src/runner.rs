@@ -131,6 +131,7 @@ pub async fn start_on(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Running> {
     let edge_metrics = EdgeMetrics::register(metrics.registry()).context("registering metrics")?;
+    metrics.watch_runtime().context("registering metrics")?;
     let certificate = settings.edge.tls.as_ref().map(Certificate::read).transpose()?.map(Arc::new);
     let address = listener.address();
 
@@ -263,6 +264,7 @@ pub async fn start_on(
         snapshot,
         queue,
         depth,
+        inbox,
         postgres: health.check("postgres", Need::Optional),
         redis: health.check("redis", Need::Optional),
     };
@@ -333,6 +335,7 @@ struct Observer {
     snapshot: Arc<Snapshot>,
     queue: Producer,
     depth: Arc<AtomicU64>,
+    inbox: Inbox,
     postgres: Check,
     redis: Check,
 }
@@ -349,6 +352,10 @@ impl Observer {
             metrics.snapshot_stores.set(stores as i64);
             metrics.address_buckets.set(self.edge.gate.address_buckets() as i64);
             metrics.snapshot_age_milliseconds.set(i64::try_from(self.snapshot.age_ns(now) / 1_000_000).unwrap_or(i64::MAX));
+            let pool = self.edge.pg.pool_status();
+            metrics.postgres_connections.set(pool.size as i64);
+            metrics.postgres_waiting.set(pool.waiting as i64);
+            metrics.replies_late_total.inc_by(self.inbox.late().saturating_sub(metrics.replies_late_total.get()));
             if self.edge.pg.is_up() {
                 self.postgres.ok()
             } else {

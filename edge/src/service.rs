@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use common::clock::Now;
+use common::trace::{TRACEPARENT, TRACESTATE, Trace};
 use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -23,6 +24,7 @@ use crate::api::webhooks::deliveries;
 use crate::api::{checkout_session, fulfill, openapi, orders, subdivisions, tax_rates, webhooks};
 use crate::body;
 use crate::client_address::{self, ClientAddress};
+use crate::developers;
 use crate::edge::{Edge, Knobs};
 use crate::error::{ApiError, Code};
 use crate::gate::{Access, Caller};
@@ -41,6 +43,8 @@ const REQUEST_ID_MAX: usize = 128;
 pub struct Call<'r> {
     /// Its name.
     pub request_id: &'r str,
+    /// The trace that it belongs to, if its caller says so.
+    pub trace: Option<&'r Trace>,
     /// Who sent it, as far as its address tells.
     pub address: ClientAddress,
     /// When its head was there.
@@ -55,6 +59,15 @@ pub struct Call<'r> {
     pub body: Bytes,
 }
 
+/// What a request is found by in logs: the caller's, ours, and those of whoever answers the call further on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ids<'r> {
+    /// Its name.
+    pub request_id: &'r str,
+    /// The trace that it belongs to, if its caller says so.
+    pub trace: Option<&'r Trace>,
+}
+
 /// Answers one request. Never fails: whatever goes wrong is an answer too.
 pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = Instant::now();
@@ -62,6 +75,8 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
     let (head, incoming) = request.into_parts();
     let request_id_header = request_id(&head.headers);
     let request_id = std::str::from_utf8(request_id_header.as_bytes()).unwrap_or_default();
+    let trace = trace(&head.headers);
+    let ids = Ids { request_id, trace: trace.as_ref() };
     let found = edge.router.find(&head.method, head.uri.path());
     let address = ClientAddress::of(client_address::of(peer, &head.headers, &edge.knobs.trusted_proxies));
     let (route, params) = match &found {
@@ -71,20 +86,23 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
 
     let (mut answer, rate) = match (check(edge, &head), route) {
         (Err(error), _) => {
-            let (mut answer, rate) = refuse(edge, error, &head.uri, address, now, request_id);
+            let (mut answer, rate) = refuse(edge, error, &head.uri, address, now, ids);
             if head.version < Version::HTTP_2 {
                 // Where such a request ends is in doubt, so nothing behind it is taken for another one.
                 answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             (answer, rate)
         }
-        (Ok(()), None) => without_route(edge, &head, &found, address, now, request_id),
+        (Ok(()), None) => without_route(edge, &head, &found, address, now, ids),
         (Ok(()), Some(route)) => {
             let decision = edge.gate.admit(route.access, &head.headers, params.slug, address, now);
-            let call =
-                |body| Call { request_id, address, now, params, query: head.uri.query().unwrap_or(""), headers: &head.headers, body };
+            let query = head.uri.query().unwrap_or("");
+            let call = |body| Call { request_id, trace: ids.trace, address, now, params, query, headers: &head.headers, body };
             let answered = match decision.outcome {
-                Err(error) => Err(error),
+                Err(error) => {
+                    edge.metrics.gate_refusals_total.with_label_values(&[error.code().as_str()]).inc();
+                    Err(error)
+                }
                 Ok(caller) => match body::read(&edge.knobs, route, &head.headers, incoming).await {
                     Err(error) => Err(error),
                     // A panic is a defect, and told as one; the hook has logged it. Other requests of the connection go on.
@@ -96,7 +114,7 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
             };
             let refusal = |error: ApiError| match route.access {
                 Access::Page => pages::problem::of_api_error(&Visit::of(edge, &head.headers, request_id), error),
-                _ => error.into_answer(&edge.knobs.public_base_url, request_id),
+                _ => error.into_answer(&edge.knobs.public_base_url, ids),
             };
             (answered.unwrap_or_else(refusal), decision.rate)
         }
@@ -111,7 +129,7 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
     let name = route.map_or("none", |route| route.name);
     edge.metrics.requests_total.with_label_values(&[name, method_label(&head.method), answer.status.as_str()]).inc();
     edge.metrics.request_seconds.with_label_values(&[name]).observe(started.elapsed().as_secs_f64());
-    tracing::debug!(request_id, route = name, status = answer.status.as_u16(), "answered");
+    tracing::debug!(request_id, trace_id = ids.trace.map(Trace::id), route = name, status = answer.status.as_u16(), "answered");
     answer.headers.insert(REQUEST_ID, request_id_header);
     answer.into_response(head.method == Method::HEAD)
 }
@@ -140,7 +158,7 @@ async fn handle(edge: &Edge, route: &Route, caller: Option<&Caller>, call: Call<
         (Endpoint::TaxRates, _) => tax_rates::list(edge, &call),
         (Endpoint::OpenApi, _) => Ok(openapi::document()),
         (Endpoint::StripeWebhook, _) => Box::pin(stripe::webhook(edge, &call)).await,
-        (Endpoint::ErrorPage, _) => pages::errors::page(&call),
+        (Endpoint::Developers(topic), _) => Box::pin(developers::serve(edge, topic, &call)).await,
         (Endpoint::Page(page), _) => Box::pin(pages::serve(edge, page, &call)).await,
         (Endpoint::Portal(screen), _) => Box::pin(portal::serve(edge, screen, &call)).await,
         // The table gives these endpoints a key to ask for.
@@ -223,7 +241,7 @@ fn without_route(
     found: &Found<'_>,
     address: ClientAddress,
     now: Now,
-    request_id: &str,
+    ids: Ids<'_>,
 ) -> (Answer, Option<Rate>) {
     let error = match found {
         Found::OtherMethods(routes) if head.method == Method::OPTIONS => {
@@ -234,19 +252,19 @@ fn without_route(
         _ if pages::is_page(head.uri.path()) => {
             let rate = edge.gate.charge(address, QuotaName::Pages, now);
             let code = if rate.decision.admitted { Code::NotFound } else { Code::RateLimited };
-            let visit = Visit::of(edge, &head.headers, request_id);
+            let visit = Visit::of(edge, &head.headers, ids.request_id);
             return (pages::problem::of_api_error(&visit, ApiError::plain(code)), Some(rate));
         }
         _ => ApiError::plain(Code::NotFound),
     };
-    refuse(edge, error, &head.uri, address, now, request_id)
+    refuse(edge, error, &head.uri, address, now, ids)
 }
 
 /// Refuses a request that no key pays for: its address does.
-fn refuse(edge: &Edge, error: ApiError, uri: &http::Uri, address: ClientAddress, now: Now, request_id: &str) -> (Answer, Option<Rate>) {
+fn refuse(edge: &Edge, error: ApiError, uri: &http::Uri, address: ClientAddress, now: Now, ids: Ids<'_>) -> (Answer, Option<Rate>) {
     let rate = in_api(uri).then(|| edge.gate.charge(address, QuotaName::Anonymous, now));
     let error = if rate.is_some_and(|rate| !rate.decision.admitted) { ApiError::plain(Code::RateLimited) } else { error };
-    (error.into_answer(&edge.knobs.public_base_url, request_id), rate)
+    (error.into_answer(&edge.knobs.public_base_url, ids), rate)
 }
 
 fn in_api(uri: &http::Uri) -> bool {
@@ -262,7 +280,7 @@ fn options(routes: &[&Route]) -> Answer {
     answer
         .with(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))
         .with(ACCESS_CONTROL_ALLOW_METHODS, allow)
-        .with(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("X-Request-Id, If-None-Match"))
+        .with(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("X-Request-Id, If-None-Match, traceparent, tracestate"))
         .with(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"))
 }
 
@@ -295,6 +313,14 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         let digits = Uuid::from_u128(rand::random()).simple().encode_lower(&mut digits);
         HeaderValue::try_from(["req_", &digits[..24]].concat()).expect("hex digits are visible ASCII")
     })
+}
+
+/// The trace that the caller says its request belongs to. More than one `traceparent` is none.
+fn trace(headers: &HeaderMap) -> Option<Trace> {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    let parent = parents.next().filter(|_| parents.next().is_none())?;
+    let states: Vec<&[u8]> = headers.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes).collect();
+    Trace::parse(parent.as_bytes(), &states.join(&b','))
 }
 
 /// Callers may send any word as a method; metrics know these.

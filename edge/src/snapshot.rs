@@ -12,6 +12,7 @@ use common::clock::Now;
 use common::limits::{Bucket, Quota};
 use common::mode::Mode;
 use common::money::Currency;
+use common::return_hosts::ReturnHosts;
 use common::tax::Category;
 use dashmap::DashMap;
 use dashmap::mapref::one::Ref;
@@ -154,6 +155,8 @@ pub struct Store {
     pub licensing: bool,
     /// What it has said for tax.
     pub tax: stores::TaxSettings,
+    /// Where its customers may be sent back to.
+    pub return_hosts: ReturnHosts,
     /// What it sells.
     pub catalogue: Catalogue,
     /// What its products are for tax, where that is not [`Category::Standard`].
@@ -164,6 +167,11 @@ impl Store {
     /// What a product is for tax.
     pub fn tax_category(&self, sku: &Sku) -> Category {
         self.tax_categories.get(sku).copied().unwrap_or(Category::Standard)
+    }
+
+    /// A SKU and a currency in which it has a price, for examples; always the same ones.
+    pub fn example(&self) -> Option<(&str, &str)> {
+        self.catalogue.iter().filter_map(|(sku, prices)| Some((sku.as_str(), prices.first()?.0.as_str()))).min()
     }
 }
 
@@ -195,6 +203,11 @@ impl Snapshot {
     pub fn key(&self, hasher: &ApiKeyHasher, key: &ApiKey) -> Option<Ref<'_, KeyMark, Box<KeyEntry>>> {
         // Not one look-up while another is held: they may share a lock.
         hasher.candidates(key).fold(None, |found, hash| if found.is_some() { found } else { self.keys.get(&mark(&hash)) })
+    }
+
+    /// The entry of the key with this hash, if it is known.
+    pub fn key_of_hash(&self, hash: &ApiKeyHash) -> Option<Ref<'_, KeyMark, Box<KeyEntry>>> {
+        self.keys.get(&mark(hash))
     }
 
     /// The store of this slug.
@@ -282,7 +295,8 @@ impl Snapshot {
         let (catalogue, tax_categories) = known.map(|store| (store.catalogue.clone(), store.tax_categories.clone())).unwrap_or_default();
         self.slugs.insert(row.id, row.slug.clone());
         let (slug, name) = (row.slug.clone(), row.name.clone());
-        let store = Store { id: row.id, slug, name, licensing: row.licensing, tax: row.tax, catalogue, tax_categories };
+        let return_hosts = row.return_hosts.clone();
+        let store = Store { id: row.id, slug, name, licensing: row.licensing, tax: row.tax, return_hosts, catalogue, tax_categories };
         self.stores.insert(row.slug.clone(), Arc::new(store));
     }
 
@@ -316,7 +330,15 @@ mod tests {
     fn a_store_knows_what_its_products_are_for_tax() {
         let snapshot = Snapshot::new();
         let tax = stores::TaxSettings { country: None, prices_include_tax: Some(true) };
-        let row = stores::Store { id: 1, slug: "demo".into(), name: "Demo".into(), licensing: true, tax, policy: Default::default() };
+        let row = stores::Store {
+            id: 1,
+            slug: "demo".into(),
+            name: "Demo".into(),
+            licensing: true,
+            tax,
+            policy: Default::default(),
+            return_hosts: Default::default(),
+        };
         snapshot.put_store(&row);
         let sku = |text| Sku::parse(text).unwrap();
         let product = |text, tax_category| {

@@ -127,7 +127,7 @@ impl Writer {
         while stop.run_until_cancelled(waiting.recv_many(&mut batch, TOGETHER_MAX)).await.is_some_and(|count| count > 0) {
             let (events, acks): (Vec<NewEvent>, Vec<Ack>) = batch.drain(..).unzip();
             reach("intake.begun").await;
-            let written = async { stripe_events::insert(&**pg.client().await?, &events).await }.await;
+            let written = async { stripe_events::insert(&*pg.client().await?, &events).await }.await;
             reach("intake.written").await;
             match &written {
                 Ok(new) => metrics.stripe_duplicates_total.inc_by(events.len() as u64 - new),

@@ -45,7 +45,7 @@ pub async fn run(
 async fn report(pg: &Pg, unreported: &mut HashMap<i64, Usage>) -> Result<(), StorageError> {
     while !unreported.is_empty() {
         let part: Vec<Usage> = unreported.values().take(KEYS_MAX).copied().collect();
-        usage::add(&**pg.client().await?, &part).await?;
+        usage::add(&*pg.client().await?, &part).await?;
         for usage in part {
             unreported.remove(&usage.key_id);
         }

@@ -11,6 +11,7 @@ use edge::gate::Access;
 use edge::query::Query;
 use edge::quotas::QuotaName;
 use edge::router::{Found, Params, ROUTES, Route};
+use edge::service::Ids;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use url::form_urlencoded::{self, Serializer};
 
@@ -137,7 +138,7 @@ fn check_gate(headers: &HeaderMap, slug: &str, len: usize) {
 /// What a caller is told is a document, of a status between 400 and 499.
 fn check_problem(error: ApiError) {
     let status = error.code().status();
-    let answer = error.into_answer("https://pay.example", "req_1");
+    let answer = error.into_answer("https://pay.example", Ids { request_id: "req_1", trace: None });
     let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
     assert!(status.is_client_error() && answer.status == status && problem["status"] == status.as_u16(), "{problem}");
 }

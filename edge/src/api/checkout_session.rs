@@ -18,6 +18,7 @@ use crate::snapshot::Store;
 pub fn create(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answer, ApiError> {
     let idempotency_key = idempotency::key(call.headers)?;
     let request = SessionRequest::parse(&call.body, edge.knobs.https_only)?;
+    caller.store.return_hosts.check(&request.metadata)?;
     check_catalogue(&caller.store, &request)?;
     let id = match idempotency_key {
         Some(key) => request.derived_id(caller.store.id, caller.mode.is_live(), key),

@@ -39,7 +39,7 @@ pub async fn fulfill(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<An
         return Err(ApiError::product_not_found(&item.sku));
     }
     let order_id = OrderId::new(call.now.unix_ms, rand::random());
-    let order = NewOrder { order_id, store_id: caller.store.id, mode: caller.mode, idempotency_key, request };
+    let order = NewOrder { order_id, store_id: caller.store.id, mode: caller.mode, idempotency_key, request, trace: call.trace.cloned() };
     let outcome = edge.fulfillment.fulfill(order, call.request_id).await?;
     answer(edge, caller, outcome).await
 }

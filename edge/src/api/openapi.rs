@@ -15,6 +15,11 @@ pub fn document() -> Answer {
         .with(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))
 }
 
+/// The document, read.
+pub fn value() -> serde_json::Value {
+    serde_json::from_str(DOCUMENT).expect("the document is JSON, as its tests say")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -35,14 +40,13 @@ mod tests {
     use common::webhook_target::URL_MAX;
     use serde_json::{Value, json};
 
-    use super::*;
     use crate::api::webhooks::deliveries;
     use crate::error::Code;
     use crate::gate::Access;
     use crate::router::{ROUTES, Route};
 
     fn document() -> Value {
-        serde_json::from_str(DOCUMENT).expect("the document is JSON")
+        super::value()
     }
 
     /// What a JSON pointer leads to, references followed on the way.
@@ -176,7 +180,7 @@ mod tests {
             ("WebhookCreate/properties/url/maxLength", URL_MAX as i64),
             ("WebhookChange/properties/url/maxLength", URL_MAX as i64),
             ("Webhook/properties/url/maxLength", URL_MAX as i64),
-            ("Resent/properties/resent/maximum", deliveries::RESENT_MAX),
+            ("Resent/properties/resent/maximum", storage::pg::webhook_attempts::RESENT_MAX),
         ];
         for (pointer, bound) in bounds {
             assert_eq!(*at(&document, &format!("{schemas}/{pointer}")), bound, "{pointer}");

@@ -10,6 +10,7 @@ use common::order::{Order, OrderStatus, Revocation, SoldItem};
 use http::StatusCode;
 use serde::Serialize;
 use storage::crash_point::reach;
+use storage::pg::audit_log::Actor;
 use storage::pg::order_items::{self, Item};
 use storage::pg::orders::{self, Filter};
 
@@ -86,10 +87,10 @@ fn whole_document<'a>(order: &'a Order, items: &'a [Item], sold: &'a [SoldItem])
 /// One order of the caller's, what it sold, and its license keys while they are usable.
 pub async fn read(edge: &Edge, caller: &Caller, id: &OrderId) -> Result<(Order, Vec<Item>, Vec<SoldItem>), ApiError> {
     let client = edge.pg.client().await?;
-    let order = orders::get(&**client, caller.store.id, caller.mode, id).await?;
+    let order = orders::get(&*client, caller.store.id, caller.mode, id).await?;
     let order = order.ok_or_else(|| ApiError::order_not_found(id.as_str()))?;
     reach("read.order_found").await;
-    let items = order_items::of_orders(&**client, std::slice::from_ref(id)).await?.remove(id.as_str()).unwrap_or_default();
+    let items = order_items::of_orders(&*client, std::slice::from_ref(id)).await?.remove(id.as_str()).unwrap_or_default();
     let sold = order_items::reveal(&edge.licenses, &order, &items)?;
     Ok((order, items, sold))
 }
@@ -113,7 +114,7 @@ pub async fn list(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answe
     let (filter, limit) = filter(call)?;
     in_time(edge, async {
         let client = edge.pg.client().await?;
-        let mut found = orders::list(&**client, caller.store.id, caller.mode, &filter, limit + 1).await?;
+        let mut found = orders::list(&*client, caller.store.id, caller.mode, &filter, limit + 1).await?;
         let has_more = found.len() as i64 > limit;
         found.truncate(limit as usize);
         Ok(Answer::json(StatusCode::OK, &Page { data: found.iter().map(document).collect(), has_more }))
@@ -149,21 +150,11 @@ pub async fn revoke(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
         errors.into_result(Some(()))?;
     }
     in_time(edge, async {
-        let mut client = edge.pg.client().await?;
-        let tx = client.transaction().await.map_err(storage::StorageError::from)?;
-        reach("revoke.begun").await;
-        let order = orders::get_for_update(&*tx, caller.store.id, caller.mode, &id).await?;
-        let order = order.ok_or_else(|| ApiError::order_not_found(id.as_str()))?;
-        reach("revoke.locked").await;
-        match order.status.revocation() {
-            Revocation::Refused => return Err(ApiError::not_revocable(order.status)),
-            Revocation::AlreadyRevoked => {}
-            Revocation::Revokes => orders::set_status(&*tx, std::slice::from_ref(&id), OrderStatus::Revoked).await?,
+        let revoked = orders::revoke(&edge.pg, caller.store.id, caller.mode, &id, Actor::Api).await?;
+        match revoked.ok_or_else(|| ApiError::order_not_found(id.as_str()))? {
+            (Revocation::Refused, status) => return Err(ApiError::not_revocable(status)),
+            (Revocation::AlreadyRevoked | Revocation::Revokes, _) => {}
         }
-        reach("revoke.status_set").await;
-        tx.commit().await.map_err(storage::StorageError::from)?;
-        reach("revoke.committed").await;
-        drop(client);
         let (order, items, sold) = read(edge, caller, &id).await?;
         Ok(Answer::json(StatusCode::OK, &whole_document(&order, &items, &sold)))
     })

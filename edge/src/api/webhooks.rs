@@ -12,6 +12,7 @@ use common::webhook::secret::WebhookSecret;
 use http::StatusCode;
 use serde::Serialize;
 use storage::StorageError;
+use storage::pg::audit_log::Actor;
 use storage::pg::webhook_endpoints::{self, Changes, Endpoint, NewEndpoint, Which};
 use uuid::Uuid;
 
@@ -81,7 +82,7 @@ fn not_found(call: &Call<'_>) -> ApiError {
 pub async fn list(edge: &Edge, caller: &Caller) -> Result<Answer, ApiError> {
     in_time(edge, async {
         let client = edge.pg.client().await?;
-        let found = webhook_endpoints::list(&**client, caller.store.id, caller.mode).await?;
+        let found = webhook_endpoints::list(&*client, caller.store.id, caller.mode).await?;
         Ok(Answer::json(StatusCode::OK, &Page { data: found.iter().map(document).collect() }))
     })
     .await
@@ -95,7 +96,7 @@ pub async fn create(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
     let sealed_secret = seal(edge, which, &secret);
     let made = in_time(edge, async {
         let new = NewEndpoint { which, url: url.as_str(), events: &events, sealed_secret: &sealed_secret };
-        Ok(webhook_endpoints::create(&edge.pg, &new).await?)
+        Ok(webhook_endpoints::create(&edge.pg, &new, Actor::Api).await?)
     });
     let made = made.await.map_err(|error: ApiError| {
         error.or_unknown("It is not known whether the endpoint was made. Look at the list of endpoints before you send this again.")
@@ -116,7 +117,7 @@ pub async fn get(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answer
     let which = which(caller, call)?;
     in_time(edge, async {
         let client = edge.pg.client().await?;
-        let endpoint = webhook_endpoints::get(&**client, which).await?.ok_or_else(|| not_found(call))?;
+        let endpoint = webhook_endpoints::get(&*client, which).await?.ok_or_else(|| not_found(call))?;
         Ok(Answer::json(StatusCode::OK, &document(&endpoint)))
     })
     .await
@@ -128,8 +129,7 @@ pub async fn change(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
     let ChangeRequest { url, events, enabled } = ChangeRequest::parse(&call.body, edge.knobs.webhook_rules)?;
     let changes = Changes { url: url.map(|url| url.as_str().to_owned()), events, enabled };
     in_time(edge, async {
-        let client = edge.pg.client().await?;
-        let endpoint = webhook_endpoints::change(&**client, which, &changes).await?.ok_or_else(|| not_found(call))?;
+        let endpoint = webhook_endpoints::change(&edge.pg, which, &changes, Actor::Api).await?.ok_or_else(|| not_found(call))?;
         Ok(Answer::json(StatusCode::OK, &document(&endpoint)))
     })
     .await
@@ -139,8 +139,8 @@ pub async fn change(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
 pub async fn delete(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answer, ApiError> {
     let which = which(caller, call)?;
     in_time(edge, async {
-        let client = edge.pg.client().await?;
-        if webhook_endpoints::remove(&**client, which).await? { Ok(Answer::new(StatusCode::NO_CONTENT, "")) } else { Err(not_found(call)) }
+        let is_removed = webhook_endpoints::remove(&edge.pg, which, Actor::Api).await?;
+        if is_removed { Ok(Answer::new(StatusCode::NO_CONTENT, "")) } else { Err(not_found(call)) }
     })
     .await
 }
@@ -155,14 +155,14 @@ pub async fn rotate(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
     let rotated = in_time(edge, async {
         let mut client = edge.pg.client().await?;
         let tx = client.transaction().await.map_err(StorageError::from)?;
-        let before = webhook_endpoints::sealed_secret_for_update(&*tx, which).await?.ok_or_else(|| not_found(call))?;
+        let before = webhook_endpoints::sealed_secret_for_update(&tx, which).await?.ok_or_else(|| not_found(call))?;
         // One that cannot be opened is replaced, which puts it right.
         let before = edge.webhook_secrets.open(&webhook_endpoints::place(which.id), &before).ok();
         let is_known = before.is_some_and(|before| before.as_slice() == secret.expose().as_bytes());
         let endpoint = if is_own && is_known && !revoke_previous {
-            webhook_endpoints::get(&*tx, which).await?
+            webhook_endpoints::get(&tx, which).await?
         } else {
-            webhook_endpoints::rotate(&*tx, which, &seal(edge, which, &secret), revoke_previous).await?
+            webhook_endpoints::rotate(&tx, which, &seal(edge, which, &secret), revoke_previous, Actor::Api).await?
         };
         tx.commit().await.map_err(StorageError::from)?;
         endpoint.ok_or_else(|| not_found(call))

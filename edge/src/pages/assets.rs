@@ -27,9 +27,18 @@ pub static STYLES: LazyLock<Asset> =
 /// How the portal looks, on top of that.
 pub static PORTAL_STYLES: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("portal", "css", "text/css; charset=utf-8", include_str!("../../assets/portal.css")));
+/// How the developer portal looks, on top of both.
+pub static DEVELOPERS_STYLES: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("developers", "css", "text/css; charset=utf-8", include_str!("../../assets/developers.css")));
+/// What makes the developer portal's pages answer: keys filled in, endpoints tried, signatures made.
+pub static DEVELOPERS_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("developers", "js", "text/javascript; charset=utf-8", include_str!("../../assets/developers.js")));
 /// What makes pages more comfortable; all but card payments work without it.
 pub static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("pages", "js", "text/javascript; charset=utf-8", include_str!("../../assets/pages.js")));
+/// What sends files of license keys piece by piece.
+pub static IMPORT_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("import", "js", "text/javascript; charset=utf-8", include_str!("../../assets/import.js")));
 /// The little picture in the browser's tab.
 pub static ICON: LazyLock<Asset> = LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("../../assets/icon.svg")));
 
@@ -43,7 +52,7 @@ impl Asset {
 
 /// `GET /assets/{name}`
 pub fn get(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let assets: [&Asset; 4] = [&STYLES, &PORTAL_STYLES, &SCRIPT, &ICON];
+    let assets: [&Asset; 7] = [&STYLES, &PORTAL_STYLES, &DEVELOPERS_STYLES, &SCRIPT, &DEVELOPERS_SCRIPT, &IMPORT_SCRIPT, &ICON];
     let wanted = |asset: &&&Asset| asset.path.strip_prefix("/assets/") == Some(call.params.id);
     let asset = assets.iter().find(wanted).ok_or_else(|| ApiError::plain(Code::NotFound))?;
     Ok(Answer::new(StatusCode::OK, asset.body.clone())

@@ -113,7 +113,7 @@ fn of_link(visit: &Visit, call: &Call<'_>, store: &Store) -> Result<NewCart, Pag
 pub async fn mine(edge: &Edge, visit: &mut Visit, call: &Call<'_>, store: &Store) -> Result<Cart, PageError> {
     let absent = || PageError::new(PageProblem::NotFound);
     let id = CartId::parse(call.params.id).map_err(|_| absent())?;
-    let found = in_time(edge, async { Ok::<_, PageError>(carts::get(&**edge.pg.client().await?, store.id, &id).await?) }).await?;
+    let found = in_time(edge, async { Ok::<_, PageError>(carts::get(&*edge.pg.client().await?, store.id, &id).await?) }).await?;
     let cart = found.filter(|cart| cart.browser == visit.browser()).ok_or_else(absent)?;
     visit.speak(cart.locale.as_deref());
     Ok(cart)
@@ -206,7 +206,7 @@ pub async fn show(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Ans
     if let Some(order_id) = &cart.order_id {
         return payment::go_on(edge, visit, &store, cart.mode, order_id);
     }
-    let priced = in_time(edge, async { Ok::<_, PageError>(carts::priced(&**edge.pg.client().await?, &cart).await?) }).await?;
+    let priced = in_time(edge, async { Ok::<_, PageError>(carts::priced(&*edge.pg.client().await?, &cart).await?) }).await?;
     let page = CartPage {
         frame: frame(visit, &store, &cart, 1),
         lines: Lines::of(visit, &cart, &priced)?,
@@ -230,7 +230,7 @@ pub async fn change(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<A
         return Err(PageError::new(PageProblem::BadRequest));
     }
     let lines = changed(&cart.lines, &form);
-    in_time(edge, async { Ok::<_, PageError>(carts::set_lines(&**edge.pg.client().await?, &cart.id, &lines).await?) }).await?;
+    in_time(edge, async { Ok::<_, PageError>(carts::set_lines(&*edge.pg.client().await?, &cart.id, &lines).await?) }).await?;
     let way = if cart.market { market::CART.to_owned() } else { address(&store, &cart.id, "") };
     visit.see_other(&way)
 }

@@ -147,13 +147,13 @@ async fn make(edge: &Edge, visit: &Visit, call: &Call<'_>, cart: &Cart, quoted: 
     in_time(edge, async {
         let mut client = edge.pg.client().await?;
         let tx = client.transaction().await.map_err(StorageError::from)?;
-        let locked = carts::get_for_update(&*tx, cart.store_id, &cart.id).await?;
+        let locked = carts::get_for_update(&tx, cart.store_id, &cart.id).await?;
         let locked = locked.filter(|locked| locked.browser == visit.browser()).ok_or_else(|| PageError::new(PageProblem::NotFound))?;
         if let Some(order_id) = locked.order_id {
             return Ok(Made::Order(order_id));
         }
         let is_same = locked.lines == cart.lines && locked.details == cart.details && locked.metadata == cart.metadata;
-        if !is_same || carts::priced(&*tx, &locked).await? != quoted.priced {
+        if !is_same || carts::priced(&tx, &locked).await? != quoted.priced {
             return Ok(Made::Changed);
         }
         let items = quoted.priced.iter().zip(0..).filter_map(|(line, number)| {
@@ -185,13 +185,13 @@ async fn make(edge: &Edge, visit: &Visit, call: &Call<'_>, cart: &Cart, quoted: 
             items: &items,
             created_at_ms: call.now.unix_ms,
         };
-        if orders::insert_pending(&*tx, &order).await?.is_none() {
+        if orders::insert_pending(&tx, &order).await?.is_none() {
             let back = locked.metadata("return_url_cancel").map(str::to_owned);
             return Err(PageError::new(PageProblem::ReferenceUsed).with_back(back));
         }
         let checkout = Checkout { is_market: locked.market, tax_quote: quote.clone() };
-        order_checkouts::insert(&*tx, &id, &checkout).await?;
-        carts::set_order(&*tx, &locked.id, &id).await?;
+        order_checkouts::insert(&tx, &id, &checkout).await?;
+        carts::set_order(&tx, &locked.id, &id).await?;
         tx.commit().await.map_err(StorageError::from)?;
         edge.metrics.orders_placed_total.with_label_values(&[if locked.market { "market" } else { "cart" }]).inc();
         Ok(Made::Order(id))
@@ -203,7 +203,7 @@ async fn make(edge: &Edge, visit: &Visit, call: &Call<'_>, cart: &Cart, quoted: 
 async fn quoted(edge: &Edge, visit: &Visit, call: &Call<'_>, store: &Store, cart: &Cart) -> Result<Step, PageError> {
     let before = || cart::address(store, &cart.id, "details/");
     let Some((country, email)) = who(cart) else { return Ok(Step::Earlier(before())) };
-    let priced = in_time(edge, async { Ok::<_, PageError>(carts::priced(&**edge.pg.client().await?, cart).await?) }).await?;
+    let priced = in_time(edge, async { Ok::<_, PageError>(carts::priced(&*edge.pg.client().await?, cart).await?) }).await?;
     let lines = Lines::of(visit, cart, &priced)?;
     if priced.is_empty() || !lines.all_sold {
         return Ok(Step::Earlier(cart::address(store, &cart.id, "")));

@@ -97,7 +97,7 @@ pub async fn save(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Ans
             visit.page(&page(edge, call, cart::frame(visit, &store, &cart, 2), &typed, wrong, before))
         }
         Ok(details) => {
-            in_time(edge, async { Ok::<_, PageError>(carts::set_details(&**edge.pg.client().await?, &cart, &details).await?) }).await?;
+            in_time(edge, async { Ok::<_, PageError>(carts::set_details(&*edge.pg.client().await?, &cart, &details).await?) }).await?;
             visit.see_other(&cart::address(&store, &cart.id, "pay/"))
         }
     }

@@ -5,22 +5,27 @@ use common::json::FieldErrors;
 
 /// A cart's lines, and what else the largest form has.
 const FIELDS_MAX: usize = 80;
-/// The longest value: an e-mail address is the longest that anybody types.
-const VALUE_MAX_BYTES: usize = 1_024;
+/// The longest value: a webhook endpoint's URL is the longest that anybody types into a line.
+const VALUE_MAX_BYTES: usize = common::webhook_target::URL_MAX;
 
 /// A form's values.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
     /// Reads a body of `application/x-www-form-urlencoded`.
     pub fn parse(body: &[u8]) -> Result<Self, FieldErrors> {
+        Self::parse_with(body, "")
+    }
+
+    /// The same of a form with a field for whole texts, which is as long as the body allows.
+    pub fn parse_with(body: &[u8], text_field: &str) -> Result<Self, FieldErrors> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(body) {
             if pairs.len() == FIELDS_MAX {
                 return Err(FieldErrors::one("form", format!("may have {FIELDS_MAX} fields")));
             }
-            if name.len() > VALUE_MAX_BYTES || value.len() > VALUE_MAX_BYTES {
+            if name.len() > VALUE_MAX_BYTES || (value.len() > VALUE_MAX_BYTES && name != text_field) {
                 return Err(FieldErrors::one("form", format!("may have values of {VALUE_MAX_BYTES} bytes")));
             }
             if pairs.iter().any(|(other, _)| *other == name) {
@@ -33,7 +38,12 @@ impl Form {
 
     /// A value without white space around it; empty when it is not there.
     pub fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value.trim())
+        self.text(name).trim()
+    }
+
+    /// A value to the letter; empty when it is not there.
+    pub fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
     }
 
     /// All values whose names begin so, with the rest of their names.
@@ -56,6 +66,8 @@ mod tests {
         assert!(Form::parse(many(FIELDS_MAX).as_bytes()).is_ok());
         assert!(Form::parse(many(FIELDS_MAX + 1).as_bytes()).is_err());
         assert!(Form::parse(format!("a={}", "x".repeat(VALUE_MAX_BYTES)).as_bytes()).is_ok());
-        assert!(Form::parse(format!("a={}", "x".repeat(VALUE_MAX_BYTES + 1)).as_bytes()).is_err());
+        let long = format!("a={}", "x".repeat(VALUE_MAX_BYTES + 1));
+        assert!(Form::parse(long.as_bytes()).is_err() && Form::parse_with(long.as_bytes(), "b").is_err());
+        assert!(Form::parse_with(long.as_bytes(), "a").is_ok());
     }
 }

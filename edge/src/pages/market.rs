@@ -35,6 +35,8 @@ pub struct Item {
     pub sku: String,
     /// The name people read.
     pub name: String,
+    /// What the partner says of it; empty where it says nothing.
+    pub text: String,
     /// `Sold by …`
     pub sold_by: String,
     /// What one piece costs.
@@ -69,11 +71,11 @@ pub async fn show(edge: &Edge, visit: &Visit, call: &Call<'_>) -> Result<Answer,
     let words: Vec<&str> = query.search.split_whitespace().take(WORDS_MAX).collect();
     let asked = in_time(edge, async {
         let client = edge.pg.client().await?;
-        let currencies = listings::currencies(&**client).await?;
+        let currencies = listings::currencies(&*client).await?;
         let currency = query.currency.or_else(|| currencies.first().copied());
-        let mine = carts::on_market(&**client, &visit.browser()).await?;
+        let mine = carts::on_market(&*client, &visit.browser()).await?;
         let found = match currency {
-            Some(currency) => listings::search(&**client, &words, currency, SHELF as i64 + 1, (query.shelf * SHELF) as i64).await?,
+            Some(currency) => listings::search(&*client, &words, currency, SHELF as i64 + 1, (query.shelf * SHELF) as i64).await?,
             None => Vec::new(),
         };
         Ok::<_, PageError>((currencies, currency, mine, found))
@@ -106,6 +108,7 @@ fn item(frame: &Frame, listing: Listing, currency: Currency) -> Result<Item, Pag
         add: fill(frame.t.market_add_of, &[("product", &listing.name)]),
         slug: listing.slug,
         sku: listing.sku.to_string(),
+        text: listing.text.unwrap_or_default(),
         name: listing.name,
     })
 }
@@ -157,7 +160,7 @@ pub async fn add(edge: &Edge, visit: &Visit, call: &Call<'_>) -> Result<Answer, 
     };
     in_time(edge, async {
         // In a block of its own, so that the connection is back before the next one is asked for.
-        let is_listed = { listings::is_listed(&**edge.pg.client().await?, store.id, &sku).await? };
+        let is_listed = { listings::is_listed(&*edge.pg.client().await?, store.id, &sku).await? };
         if !is_listed || !has_price {
             return Err(bad());
         }
@@ -199,8 +202,8 @@ pub async fn show_cart(edge: &Edge, visit: &Visit) -> Result<Answer, PageError> 
     let priced = in_time(edge, async {
         let client = edge.pg.client().await?;
         let mut priced = Vec::new();
-        for cart in carts::on_market(&**client, &visit.browser()).await? {
-            let lines = carts::priced(&**client, &cart).await?;
+        for cart in carts::on_market(&*client, &visit.browser()).await? {
+            let lines = carts::priced(&*client, &cart).await?;
             priced.push((cart, lines));
         }
         Ok::<_, PageError>(priced)

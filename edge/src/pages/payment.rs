@@ -123,8 +123,8 @@ async fn read(edge: &Edge, visit: &mut Visit, call: &Call<'_>, store: &Store) ->
     let (mode, id) = edge.receipts.verify(call.params.id).ok_or_else(absent)?;
     let read = in_time(edge, async {
         let client = edge.pg.client().await?;
-        let order = orders::get(&**client, store.id, mode, &id).await?.ok_or_else(absent)?;
-        Ok::<_, PageError>((order, carts::of_order(&**client, &id).await?))
+        let order = orders::get(&*client, store.id, mode, &id).await?.ok_or_else(absent)?;
+        Ok::<_, PageError>((order, carts::of_order(&*client, &id).await?))
     });
     let (order, cart) = read.await?;
     visit.speak(cart.as_ref().and_then(|cart| cart.locale.as_deref()));

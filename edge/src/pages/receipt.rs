@@ -75,13 +75,13 @@ pub async fn show(edge: &Edge, visit: &mut Visit, call: &Call<'_>) -> Result<Ans
     }
     let read = in_time(edge, async {
         let client = edge.pg.client().await?;
-        let order = orders::get(&**client, store.id, mode, &id).await?.ok_or_else(absent)?;
-        let items = order_items::of_orders(&**client, std::slice::from_ref(&id)).await?.remove(id.as_str()).unwrap_or_default();
+        let order = orders::get(&*client, store.id, mode, &id).await?.ok_or_else(absent)?;
+        let items = order_items::of_orders(&*client, std::slice::from_ref(&id)).await?.remove(id.as_str()).unwrap_or_default();
         let sold = order_items::reveal(&edge.licenses, &order, &items)?;
         let wanted: Vec<(i64, &str)> = sold.iter().map(|item| (store.id, item.sku.as_str())).collect();
-        let named = products::find(&**client, &wanted).await?;
-        let cart = carts::of_order(&**client, &id).await?;
-        let more = cart.as_ref().is_some_and(|cart| cart.market) && !carts::on_market(&**client, &visit.browser()).await?.is_empty();
+        let named = products::find(&*client, &wanted).await?;
+        let cart = carts::of_order(&*client, &id).await?;
+        let more = cart.as_ref().is_some_and(|cart| cart.market) && !carts::on_market(&*client, &visit.browser()).await?.is_empty();
         Ok::<_, PageError>((order, sold, named, cart, more))
     });
     let (order, sold, named, cart, more) = read.await?;
@@ -124,7 +124,7 @@ fn standing(t: &'static Texts, status: OrderStatus) -> (&'static str, &'static s
 }
 
 /// What was or is to be paid, as text; empty where nobody said.
-pub(super) fn total(frame: &Frame, order: &Order) -> String {
+pub(crate) fn total(frame: &Frame, order: &Order) -> String {
     let currency = order.currency.as_deref().and_then(|code| common::money::Currency::parse(code).ok());
     let minor = order.total_minor.and_then(|minor| common::money::Minor::new(minor).ok());
     minor.zip(currency).map(|(minor, currency)| frame.locale.money(minor, currency)).unwrap_or_default()

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::StatusCode;
 use http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue,
-    LOCATION, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderMap,
+    HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use sha2::{Digest, Sha256};
 
@@ -210,6 +210,16 @@ impl Visit {
     pub fn see_other(&self, location: &str) -> Result<Answer, PageError> {
         let location = HeaderValue::try_from(location).map_err(|_| PageError::new(PageProblem::Internal))?;
         Ok(self.with_common(Answer::new(StatusCode::SEE_OTHER, "").with(LOCATION, location)))
+    }
+
+    /// A file to be kept. `name` is of our own letters: it stands in a header.
+    pub fn file(&self, name: &str, content_type: &'static str, body: Vec<u8>) -> Result<Answer, PageError> {
+        let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
+        let disposition = disposition.map_err(|_| PageError::new(PageProblem::Internal))?;
+        let answer = Answer::new(StatusCode::OK, body)
+            .with(CONTENT_TYPE, HeaderValue::from_static(content_type))
+            .with(CONTENT_DISPOSITION, disposition);
+        Ok(self.with_common(answer))
     }
 
     fn with_common(&self, answer: Answer) -> Answer {

@@ -2,8 +2,10 @@
 //! what is wrong.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use askama::Template;
+use common::clock::rfc3339;
 use http::header::{HeaderValue, RETRY_AFTER};
 
 use super::partner::Partner;
@@ -23,6 +25,26 @@ pub struct StoreLink {
     pub name: String,
     /// What the account may do there.
     pub role: &'static str,
+}
+
+/// What is told on a page about what was just done.
+#[derive(Debug)]
+pub struct Note {
+    /// `good`, `note` or `wrong`.
+    pub tone: &'static str,
+    /// In a sentence.
+    pub text: String,
+}
+
+/// `2026-11-23 10:10 UTC`
+pub fn minute(at: SystemTime) -> String {
+    minute_of_ms(at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+}
+
+/// The same of Unix milliseconds.
+pub fn minute_of_ms(unix_ms: u64) -> String {
+    let text = rfc3339(unix_ms);
+    format!("{} {} UTC", &text[..10], &text[11..16])
 }
 
 /// What the templates' base needs.

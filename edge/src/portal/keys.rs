@@ -1,19 +1,20 @@
 //! A store's API keys: making one, which is shown once; replacing one with an overlap; and revoking one, with the moment since which every
 //! edge refuses it. The rules are those of `worker key`; both go through the same storage.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use askama::Template;
 use common::api_key::{ApiKey, Scope};
 use common::clock::rfc3339;
 use common::mode::Mode;
+use common::name::NAME_MAX_CHARS;
 use common::partner::Role;
 use http::StatusCode;
 use storage::pg::api_keys::{self, ApiKeySummary, NewApiKey};
 use storage::revocations::Followed;
 
 use super::Visitor;
-use super::frame::Frame;
+use super::frame::{Frame, Note, minute};
 use crate::answer::Answer;
 use crate::api::database::in_time_of;
 use crate::edge::Edge;
@@ -21,7 +22,6 @@ use crate::error::{PageError, PageProblem};
 use crate::pages::visit::Sources;
 use crate::service::Call;
 
-const NAME_MAX_CHARS: usize = 100;
 /// The most good keys of a store that the portal makes; the command line knows no bound.
 const KEYS_MAX: usize = 100;
 const DAY_S: f64 = 86_400.0;
@@ -61,13 +61,6 @@ struct Listed {
     state_at: String,
 }
 
-/// What is told beside the list.
-#[derive(Debug)]
-pub struct Note {
-    tone: &'static str,
-    text: String,
-}
-
 /// The page.
 #[derive(Debug, Template)]
 #[template(path = "portal/keys.html")]
@@ -80,12 +73,6 @@ struct KeysPage {
     scopes: [&'static str; 3],
     lives: [(u32, &'static str); 5],
     overlaps: [(u32, &'static str); 4],
-}
-
-/// `2026-11-23 10:10 UTC`
-fn minute(at: SystemTime) -> String {
-    let text = rfc3339(at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
-    format!("{} {} UTC", &text[..10], &text[11..16])
 }
 
 fn listed(key: ApiKeySummary, now_ms: u64) -> Listed {
@@ -115,7 +102,7 @@ fn listed(key: ApiKeySummary, now_ms: u64) -> Listed {
 pub async fn show(edge: &Edge, visitor: &Visitor<'_>, made: Option<Made>, note: Option<Note>) -> Result<Answer, PageError> {
     let status = if note.as_ref().is_some_and(|note| note.tone == "wrong") { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let pg = &edge.portal.pg;
-    let keys = in_time_of(pg, async { Ok::<_, PageError>(api_keys::of_store(&**pg.client().await?, visitor.store.id).await?) }).await?;
+    let keys = in_time_of(pg, async { Ok::<_, PageError>(api_keys::of_store(&*pg.client().await?, visitor.store.id).await?) }).await?;
     let now_ms = edge.clock.now().unix_ms;
     let mut keys: Vec<Listed> = keys.into_iter().map(|key| listed(key, now_ms)).collect();
     // What opens doors first.
@@ -141,10 +128,9 @@ async fn wrong(edge: &Edge, visitor: &Visitor<'_>, text: String) -> Result<Answe
 pub async fn create(edge: &Edge, visitor: &Visitor<'_>) -> Result<Answer, PageError> {
     let bad = || PageError::new(PageProblem::BadRequest);
     let form = &visitor.form;
-    let name = form.get("name");
-    if name.is_empty() || name.chars().count() > NAME_MAX_CHARS || name.chars().any(char::is_control) {
+    let Ok(name) = common::name::parse(form.get("name")) else {
         return wrong(edge, visitor, format!("Give the key a name of 1 to {NAME_MAX_CHARS} characters.")).await;
-    }
+    };
     let mode: Mode = form.get("mode").parse().map_err(|_| bad())?;
     let days: u32 = form.get("days").parse().map_err(|_| bad())?;
     if !LIVES_DAYS.iter().any(|(known, _)| *known == days) {
@@ -169,11 +155,11 @@ pub async fn create(edge: &Edge, visitor: &Visitor<'_>) -> Result<Answer, PageEr
     let expires_in_s = (days > 0).then(|| f64::from(days) * DAY_S);
     let new = NewApiKey { store_id: visitor.store.id, mode, name, hint: key.hint(), pepper_id, hash, scopes: &scopes, expires_in_s };
     let is_made = in_time_of(&portal.pg, async {
-        let known = { api_keys::of_store(&**portal.pg.client().await?, visitor.store.id).await? };
+        let known = { api_keys::of_store(&*portal.pg.client().await?, visitor.store.id).await? };
         if known.iter().filter(|key| key.revoked_at.is_none()).count() >= KEYS_MAX {
             return Ok(false);
         }
-        api_keys::create(&portal.pg, &new).await?;
+        api_keys::create(&portal.pg, &new, visitor.actor()).await?;
         Ok::<_, PageError>(true)
     })
     .await?;
@@ -188,8 +174,7 @@ pub async fn create(edge: &Edge, visitor: &Visitor<'_>) -> Result<Answer, PageEr
 
 /// A request that makes a checkout session, of a product that the store has where it has one.
 fn curl(edge: &Edge, visitor: &Visitor<'_>, key: &ApiKey) -> String {
-    let priced = visitor.store.catalogue.iter().filter_map(|(sku, prices)| Some((sku.as_str(), prices.first()?.0.as_str())));
-    let (sku, currency) = priced.min().unwrap_or(("YOUR-SKU", "USD"));
+    let (sku, currency) = visitor.store.example().unwrap_or(("YOUR-SKU", "USD"));
     let (base, slug, key) = (&edge.knobs.public_base_url, &visitor.store.slug, key.expose());
     format!(
         "curl -X POST {base}/api/v1/stores/{slug}/checkout/session/ \\\n  -H 'Authorization: Bearer {key}' \\\n  \
@@ -202,7 +187,7 @@ async fn named(edge: &Edge, visitor: &Visitor<'_>, call: &Call<'_>) -> Result<ap
     let absent = || PageError::new(PageProblem::NotFound);
     let id: i64 = call.params.id.parse().map_err(|_| absent())?;
     let pg = &edge.portal.pg;
-    let key = in_time_of(pg, async { Ok::<_, PageError>(api_keys::get(&**pg.client().await?, id).await?) }).await?;
+    let key = in_time_of(pg, async { Ok::<_, PageError>(api_keys::get(&*pg.client().await?, id).await?) }).await?;
     key.filter(|key| key.store_id == visitor.store.id).ok_or_else(absent)
 }
 
@@ -218,7 +203,7 @@ pub async fn roll(edge: &Edge, visitor: &Visitor<'_>, call: &Call<'_>) -> Result
     let (pepper_id, hash) = portal.hasher.hash(&key);
     let overlap_s = f64::from(hours) * HOUR_S;
     let rolled = in_time_of(&portal.pg, async {
-        Ok::<_, PageError>(api_keys::roll(&portal.pg, old.id, key.hint(), pepper_id, hash, overlap_s).await?)
+        Ok::<_, PageError>(api_keys::roll(&portal.pg, old.id, key.hint(), pepper_id, hash, overlap_s, visitor.actor()).await?)
     });
     if rolled.await?.is_none() {
         return wrong(edge, visitor, "That key is revoked. Make a new one.".to_owned()).await;
@@ -233,7 +218,9 @@ pub async fn roll(edge: &Edge, visitor: &Visitor<'_>, call: &Call<'_>) -> Result
 pub async fn revoke(edge: &Edge, visitor: &Visitor<'_>, call: &Call<'_>) -> Result<Answer, PageError> {
     let key = named(edge, visitor, call).await?;
     let portal = &edge.portal;
-    let revoked = in_time_of(&portal.pg, async { Ok::<_, PageError>(Box::pin(portal.revoker.revoke(&portal.pg, key.id)).await?) }).await?;
+    let revoked =
+        in_time_of(&portal.pg, async { Ok::<_, PageError>(Box::pin(portal.revoker.revoke(&portal.pg, key.id, visitor.actor())).await?) })
+            .await?;
     let revoked = revoked.ok_or_else(|| PageError::new(PageProblem::NotFound))?;
     if let Err(error) = &revoked.followed {
         tracing::warn!(request_id = call.request_id, %error, "which edges have followed a revocation is unknown");

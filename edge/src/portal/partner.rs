@@ -57,7 +57,7 @@ impl Partner {
         let portal = &edge.portal;
         let session = in_time_of(&portal.pg, async {
             let client = portal.pg.client().await?;
-            Ok::<_, PageError>(portal_sessions::find(&**client, &bearer.digest(SESSION), portal.session_idle.as_secs_f64()).await?)
+            Ok::<_, PageError>(portal_sessions::find(&*client, &bearer.digest(SESSION), portal.session_idle.as_secs_f64()).await?)
         });
         Ok(session.await?.map(|session| Self { session, bearer }))
     }
@@ -78,8 +78,9 @@ impl Partner {
     }
 
     /// What a form of the session's sent. Refuses what did not come from a page that this very session was given.
-    pub fn form(&self, call: &Call<'_>) -> Result<Form, PageError> {
-        let form = Form::parse(&call.body).map_err(|_| PageError::new(PageProblem::BadRequest))?;
+    /// `text_field` is the one that may hold a whole text; empty where there is none.
+    pub fn form(&self, call: &Call<'_>, text_field: &str) -> Result<Form, PageError> {
+        let form = Form::parse_with(&call.body, text_field).map_err(|_| PageError::new(PageProblem::BadRequest))?;
         let is_ours = bool::from(form.get(TOKEN_FIELD).as_bytes().ct_eq(self.form_token().as_bytes()));
         if is_ours { Ok(form) } else { Err(PageError::new(PageProblem::Form)) }
     }

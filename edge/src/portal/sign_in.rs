@@ -72,7 +72,7 @@ pub async fn submit(edge: &Edge, visit: &Visit, call: &Call<'_>) -> Result<Answe
     let browser = visit.browser();
     let found = in_time_of(&portal.pg, async {
         let client = portal.pg.client().await?;
-        Ok::<_, PageError>(accounts::find(&**client, &email, &browser).await?)
+        Ok::<_, PageError>(accounts::find(&*client, &email, &browser).await?)
     })
     .await?;
     let knows_browser = found.as_ref().is_some_and(|account| account.knows_browser);
@@ -91,7 +91,7 @@ pub async fn submit(edge: &Edge, visit: &Visit, call: &Call<'_>) -> Result<Answe
         let client = portal.pg.client().await?;
         let lifetime_s = portal.session_lifetime.as_secs_f64();
         let digest = session.digest(SESSION);
-        Ok::<_, PageError>(portal_sessions::begin(&**client, account.id, &browser, &digest, before.as_ref(), lifetime_s).await?)
+        Ok::<_, PageError>(portal_sessions::begin(&*client, account.id, &browser, &digest, before.as_ref(), lifetime_s).await?)
     })
     .await?;
     with_cookie(visit.see_other(HOME)?, partner::cookie(visit, Some(&session)))
@@ -109,9 +109,9 @@ pub async fn sign_out(edge: &Edge, visit: &Visit, partner: &Partner, everywhere:
     in_time_of(pg, async {
         let client = pg.client().await?;
         if everywhere {
-            portal_sessions::end_all(&**client, partner.session.account_id).await?;
+            portal_sessions::end_all(&*client, partner.session.account_id).await?;
         } else {
-            portal_sessions::end(&**client, &partner.digest()).await?;
+            portal_sessions::end(&*client, &partner.digest()).await?;
         }
         Ok::<_, PageError>(())
     })
@@ -124,7 +124,7 @@ async fn invited(edge: &Edge, call: &Call<'_>) -> Result<(String, [u8; 32]), Pag
     let absent = || PageError::new(PageProblem::NotFound);
     let digest = Bearer::parse(call.params.id).ok_or_else(absent)?.digest(INVITE);
     let pg = &edge.portal.pg;
-    let email = in_time_of(pg, async { Ok::<_, PageError>(account_invites::email(&**pg.client().await?, &digest).await?) }).await?;
+    let email = in_time_of(pg, async { Ok::<_, PageError>(account_invites::email(&*pg.client().await?, &digest).await?) }).await?;
     Ok((email.ok_or_else(absent)?, digest))
 }
 

@@ -4,6 +4,7 @@ use common::mode::Mode;
 use http::Method;
 use serde_json::json;
 use storage::pg::api_keys::{self, Quotas};
+use storage::pg::audit_log::Actor;
 use testkit::http::{Client, Response};
 
 use crate::stage::{Backstage, FULFILL, GEO, ORDERS, SESSION, TAX, order, problem, session, until};
@@ -105,7 +106,7 @@ async fn a_large_partner_has_limits_of_its_own_and_they_may_change() {
         assert_eq!(partner.post(SESSION, &session()).await.unwrap().status, status);
     }
     let raised = Quotas { checkout: Some(200), ..own };
-    assert!(api_keys::set_quotas(&stage.pg, id, raised).await.unwrap());
+    assert!(api_keys::set_quotas(&stage.pg, id, raised, Actor::CommandLine).await.unwrap());
     until("the new limit", async || partner.post(SESSION, &session()).await.unwrap().header("x-ratelimit-limit") == "200").await;
 }
 

@@ -15,6 +15,7 @@ use edge::gate::Access;
 use edge::quotas::QuotaName;
 use http::{HeaderMap, Method};
 use storage::pg::api_keys::{self, Quotas};
+use storage::pg::audit_log::Actor;
 use storage::pg::changes::{self, ChangeKind};
 use testkit::http::{Client, Response};
 use testkit::shop::Shop;
@@ -38,12 +39,12 @@ async fn refused(backstage: Backstage) -> (Stage, Vec<Refused>) {
     backstage.pg.client().await.unwrap().execute(flip, &[&flipped_id]).await.unwrap();
     let stage = backstage.start().await;
     assert_eq!(stage.anyone().with_key(&expired).post(SESSION, &session()).await.unwrap().status, 201);
-    assert!(api_keys::revoke(&stage.pg, revoked_id).await.unwrap().is_some());
+    assert!(api_keys::revoke(&stage.pg, revoked_id, Actor::CommandLine).await.unwrap().is_some());
     // Long ago by the stage's clock.
     let mut client = stage.pg.client().await.unwrap();
     let tx = client.transaction().await.unwrap();
     tx.execute("update api_keys set expires_at = '2026-03-02T12:00:00Z' where id = $1", &[&expired_id]).await.unwrap();
-    changes::record(&*tx, ChangeKind::ApiKey, expired_id).await.unwrap();
+    changes::record(&tx, ChangeKind::ApiKey, expired_id).await.unwrap();
     tx.commit().await.unwrap();
     let unknown = |mode| ApiKey::generate(mode, rand::random::<u64>).expose().to_owned();
     let keys = [

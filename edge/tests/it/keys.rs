@@ -3,6 +3,7 @@
 use common::mode::Mode;
 use http::Method;
 use storage::pg::api_keys::{self, Quotas};
+use storage::pg::audit_log::Actor;
 use testkit::shop::Shop;
 
 use crate::stage::{Backstage, FULFILL, ORDERS, SESSION, problem, session, until};
@@ -61,13 +62,13 @@ async fn unknown_revoked_expired_and_foreign_keys_are_told_the_same() {
     for key in [&revoked, &expired] {
         assert_eq!(stage.anyone().with_key(key).post(SESSION, &session()).await.unwrap().status, 201);
     }
-    assert!(api_keys::revoke(&stage.pg, revoked_id).await.unwrap().is_some());
+    assert!(api_keys::revoke(&stage.pg, revoked_id, Actor::CommandLine).await.unwrap().is_some());
     // The fake clock is long before the machine's, so an end that Postgres calls now would be far away.
     let client = stage.pg.client().await.unwrap();
     let (mut client, long_ago) = (client, "update api_keys set expires_at = '2026-03-02T12:00:00Z' where id = $1");
     let tx = client.transaction().await.unwrap();
     tx.execute(long_ago, &[&expired_id]).await.unwrap();
-    storage::pg::changes::record(&*tx, storage::pg::changes::ChangeKind::ApiKey, expired_id).await.unwrap();
+    storage::pg::changes::record(&tx, storage::pg::changes::ChangeKind::ApiKey, expired_id).await.unwrap();
     tx.commit().await.unwrap();
     for key in [&revoked, &expired] {
         let client = stage.anyone().with_key(key);

@@ -5,6 +5,7 @@ mod ambiguous;
 mod behind_proxies;
 mod bodies;
 mod buckets;
+mod cardinality;
 mod certificates;
 mod deadlines;
 mod descriptors;

@@ -166,7 +166,7 @@ async fn quantities_change_within_bounds_and_prices_are_the_catalogues_of_now() 
     page = browser.submit(&page, &[("quantity.MADE", "99999")]).await;
     page.has("£29,990.00");
     let gbp = common::money::Currency::parse("GBP").unwrap();
-    let made = products::find(&**stage.pg.client().await.unwrap(), &[(stage.shop.store_id, "MADE")]).await.unwrap().remove(0);
+    let made = products::find(&*stage.pg.client().await.unwrap(), &[(stage.shop.store_id, "MADE")]).await.unwrap().remove(0);
     products::set_prices(&stage.pg, &made, &[(gbp, 100)]).await.unwrap();
     browser.get(&page.address).await.has("£1,000.00");
     page = browser.submit(&page, &[("remove", "MADE")]).await;
@@ -328,13 +328,13 @@ async fn the_marketplace_finds_what_is_listed_and_keeps_a_cart_for_each_store() 
     let other = Shop::open(&stage.pg, "other").await.unwrap();
     let hidden = stage.shop.generated(&stage.pg, "HIDDEN").await.unwrap();
     let client = stage.pg.client().await.unwrap();
-    let made = products::find(&**client, &[(stage.shop.store_id, "MADE")]).await.unwrap().remove(0);
+    let made = products::find(&*client, &[(stage.shop.store_id, "MADE")]).await.unwrap().remove(0);
     let (sku, gbp) = (common::cart::Sku::parse("GAME").unwrap(), common::money::Currency::parse("GBP").unwrap());
     let name = "<script>alert('Größe')</script>";
     let evil = products::create(&stage.pg, other.store_id, &sku, name, &products::Source::Pool, &[(gbp, 500)]).await.unwrap();
     for product in [&made, &evil] {
-        assert!(listings::add(&**client, product.id).await.unwrap());
-        assert!(!listings::add(&**client, product.id).await.unwrap());
+        assert!(listings::add(&*client, product.id).await.unwrap());
+        assert!(!listings::add(&*client, product.id).await.unwrap());
     }
     let mut browser = Browser::new(stage.anyone());
     crate::stage::until("the new store to be followed", async || {
@@ -372,7 +372,7 @@ async fn the_marketplace_finds_what_is_listed_and_keeps_a_cart_for_each_store() 
     let left = browser.submit(&part, &[("remove", "MADE")]).await;
     left.has("Sold by other").has_not("Sold by demo");
     assert_eq!(hidden.sku.as_str(), "HIDDEN");
-    assert!(listings::remove(&**client, evil.id).await.unwrap());
+    assert!(listings::remove(&*client, evil.id).await.unwrap());
     browser.get("/market/").await.has_not("£5.00");
 }
 

@@ -1,10 +1,17 @@
 //! The portal over HTTP: who gets in, who does not however they try, and that whoever is in sees their own stores alone.
 
+mod market;
+mod orders;
+mod payments;
+mod products;
+mod usage;
+
 use common::mode::Mode;
 use common::partner::{Bearer, INVITE, Role, hash_password};
 use http::Method;
 use storage::pg::accounts;
 use storage::pg::api_keys::Quotas;
+use storage::pg::audit_log::Actor;
 use testkit::browser::{Browser, Page};
 use testkit::shop::Shop;
 
@@ -23,7 +30,7 @@ async fn stage() -> Stage {
 /// Lets somebody in, as the command line does, and returns the path of the link.
 async fn invite(stage: &Stage, email: &str, store_id: i64, role: Role) -> String {
     let secret = Bearer::new(rand::random());
-    accounts::invite(&stage.pg, email, store_id, role, &secret.digest(INVITE), 86_400.0).await.unwrap();
+    accounts::invite(&stage.pg, email, store_id, role, &secret.digest(INVITE), 86_400.0, Actor::CommandLine).await.unwrap();
     format!("/portal/password/{}/", secret.expose().as_str())
 }
 
@@ -99,6 +106,14 @@ async fn from_the_link_to_a_key_that_works_and_does_not_any_more() {
     assert!(text.contains("Every server refuses it since 20"), "{text}");
     assert_eq!(client.post(SESSION, &session()).await.unwrap().status, 401, "at once, and for good");
     assert_eq!(new_client.post(SESSION, &session()).await.unwrap().status, 201);
+
+    // Who did it is written down, newest first, in sentences, and without what only the holder may know.
+    let log = browser.get("/portal/stores/demo/audit-log/").await;
+    let said = ["revoked the API key", "replaced the API key", "made the API key", "<strong>The operator</strong> invited"];
+    let places: Vec<usize> = said.iter().map(|words| log.text.find(words).unwrap_or_else(|| panic!("{words}: {}", log.text))).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    log.has(&format!("<strong>{OWNER}</strong>")).has("“Shop &#60;server&#62;”").has_not(&key).has_not(&new);
+    browser.get("/portal/stores/demo/audit-log/?kind=member").await.has("invited").has_not("revoked the API key");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,12 +233,37 @@ async fn forms_come_from_pages_of_the_very_session() {
     mine.get(KEYS).await.has_not("<h2>n</h2>");
 }
 
+/// What paths name.
+struct Ids {
+    key: i64,
+    order: String,
+    product: i64,
+    webhook: String,
+    delivery: String,
+}
+
+impl Ids {
+    fn fill(&self, path: &str, slug: &str) -> String {
+        let path = path.replace("{slug}", slug).replace("{key_id}", &self.key.to_string()).replace("{order_id}", &self.order);
+        let path = path.replace("{webhook_id}", &self.webhook).replace("{delivery_id}", &self.delivery);
+        let path = path.replace("{product_id}", &self.product.to_string()) + "/";
+        assert!(!path.contains('{'), "{path}: a test has to know what to put there");
+        path
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_by_every_role_in_ones_own_store_and_in_a_foreign_one() {
     let stage = stage().await;
     let foreign = Shop::open(&stage.pg, "foreign").await.unwrap();
     let (own_key, _) = stage.shop.key(&stage.pg, Mode::Test, &[], Quotas::default()).await.unwrap();
     let (foreign_key, _) = foreign.key(&stage.pg, Mode::Test, &[], Quotas::default()).await.unwrap();
+    let own_order = orders::fulfilled(&stage, stage.shop.store_id, 1, "own", "c@example.com").await;
+    let foreign_order = orders::fulfilled(&stage, foreign.store_id, 2, "own", "c@example.com").await;
+    let own_product = stage.shop.pooled(&stage.pg, "POOLED", &[]).await.unwrap().id;
+    let foreign_product = foreign.pooled(&stage.pg, "POOLED", &[]).await.unwrap().id;
+    let (webhook, delivery) = payments::endpoint(&stage, &foreign).await;
+    let theirs = Ids { key: foreign_key, order: foreign_order, product: foreign_product, webhook, delivery };
     until("the edge knows both stores", async || stage.running.edge.snapshot.store("foreign").is_some()).await;
     let routes = edge::router::ROUTES.iter().filter(|route| route.path.starts_with("/portal/stores/"));
     let routes: Vec<_> = routes.collect();
@@ -234,29 +274,67 @@ async fn every_route_by_every_role_in_ones_own_store_and_in_a_foreign_one() {
         let mut browser = signed_in(&stage, &email).await;
         let token = browser.get(KEYS).await.form_token();
         let mut fields = vec![("form_token", token.as_str()), ("name", "made"), ("mode", "test"), ("days", "0"), ("scope.checkout", "on")];
-        fields.push(("hours", "168"));
+        fields.extend([("hours", "168"), ("sku", "NEW"), ("source", "pool"), ("tax_category", "standard"), ("keys", "KEY-1")]);
+        fields.extend([("currency.0", "GBP"), ("amount.0", "1"), ("listed", "on"), ("title", "Taken")]);
+        fields.extend([
+            ("url", "https://partner.example/hooks"),
+            ("event.order.created", "on"),
+            ("from", "2026-01-01"),
+            ("to", "2027-01-01"),
+        ]);
+        fields.extend([("when_refunded", "keep"), ("while_disputed", "keep"), ("country", "GB"), ("prices", "usual"), ("all", "on")]);
+        // The role before has removed its own.
+        let (webhook, delivery) = payments::endpoint(&stage, &stage.shop).await;
+        let ours = Ids { key: own_key, order: own_order.clone(), product: own_product, webhook, delivery };
         for route in &routes {
             let is_change = route.method == Method::POST;
             let sent = if is_change { fields.as_slice() } else { &[] };
-            let mut status = async |slug: &str, key: i64| {
-                let path = route.path.replace("{slug}", slug).replace("{key_id}", &key.to_string()) + "/";
+            let mut status = async |slug: &str, ids: &Ids| {
+                let path = ids.fill(route.path, slug);
                 browser.ask(route.method.clone(), &path, sent).await.status.as_u16()
             };
             // The foreign store itself, and a foreign key by way of one's own.
-            assert_eq!(status("foreign", foreign_key).await, 404, "{role} {}", route.name);
-            assert_eq!(status("none", own_key).await, 404, "{role} {}", route.name);
-            let expected = if is_change && role == Role::ReadOnly { 403 } else { 200 };
-            if route.path.contains("{key_id}") {
+            assert_eq!(status("foreign", &theirs).await, 404, "{role} {}", route.name);
+            assert_eq!(status("none", &ours).await, 404, "{role} {}", route.name);
+            let needed = match route.name {
+                _ if !is_change => Role::ReadOnly,
+                "portal_set_policy" | "portal_set_tax" | "portal_set_return_hosts" => Role::Owner,
+                _ => Role::Developer,
+            };
+            let expected = if role < needed { 403 } else { 200 };
+            if route.path.replace("{slug}", "").contains('{') {
                 let of_foreign = if expected == 403 { 403 } else { 404 };
-                assert_eq!(status("demo", foreign_key).await, of_foreign, "{role} {}", route.name);
+                assert_eq!(status("demo", &theirs).await, of_foreign, "{role} {}", route.name);
+                // A foreign delivery by way of one's own endpoint, and the other way round.
+                if route.path.contains("{delivery_id}") {
+                    let mixed = [(&ours.webhook, &theirs.delivery), (&theirs.webhook, &ours.delivery)];
+                    for (webhook, delivery) in mixed {
+                        let ids = Ids { webhook: webhook.clone(), delivery: delivery.clone(), order: String::new(), ..theirs };
+                        assert_eq!(status("demo", &ids).await, of_foreign, "{role} {}", route.name);
+                    }
+                }
             }
-            // Replacing a revoked key is told to be of no use; the first role to come revokes it.
-            let own = status("demo", own_key).await;
-            assert!(own == expected || (own == 400 && route.name == "portal_roll_key"), "{role} {}: {own}", route.name);
+            // Replacing a revoked key is told to be of no use; the first role to come revokes it. A file wants to know of which days. Who
+            // makes or changes a product goes to its page, and cannot make it twice.
+            let own = status("demo", &ours).await;
+            let is_told = match route.name {
+                "portal_roll_key" | "portal_export_orders" => own == 400,
+                "portal_change_product" | "portal_change_listing" => expected == 200 && own == 303,
+                // A test event leads to its delivery.
+                "portal_test_webhook" => own == 303 && expected == 200,
+                "portal_create_product" => expected == 200 && (own == 303 || own == 400),
+                _ => false,
+            };
+            assert!(own == expected || is_told, "{role} {}: {own}", route.name);
+        }
+        // No form is taken that did not come from a page of this session.
+        for route in routes.iter().filter(|route| route.method == Method::POST) {
+            let answer = browser.ask(Method::POST, &ours.fill(route.path, "demo"), &fields[1..]).await;
+            assert_eq!(answer.status, 403, "{role} {}", route.name);
         }
         let mut nobody = Browser::new(stage.anyone());
         for route in &routes {
-            let path = route.path.replace("{slug}", "demo").replace("{key_id}", &own_key.to_string()) + "/";
+            let path = ours.fill(route.path, "demo");
             let answer = nobody.ask(route.method.clone(), &path, &[]).await;
             assert_eq!((answer.status.as_u16(), answer.header("location")), (303, SIGN_IN), "{}", route.name);
         }
@@ -267,6 +345,27 @@ async fn every_route_by_every_role_in_ones_own_store_and_in_a_foreign_one() {
     );
     let touched: i64 = stage.pg.client().await.unwrap().query_one(&sql, &[]).await.unwrap().get(0);
     assert_eq!(touched, 0, "nobody has done anything to a foreign key");
+    let sql = format!("select count(*) from orders where store_id = {} and status <> 'fulfilled'", foreign.store_id);
+    let touched: i64 = stage.pg.client().await.unwrap().query_one(&sql, &[]).await.unwrap().get(0);
+    assert_eq!(touched, 0, "nor to a foreign order");
+    let sql = format!(
+        "select (select count(*) from license_keys where product_id = {foreign_product})
+             + (select count(*) from products where store_id = {} and (name <> 'POOLED' or market_title is not null))
+             + (select count(*) from products p join prices c on c.product_id = p.id where p.store_id = {0} and c.amount_minor < 1000)",
+        foreign.store_id
+    );
+    let touched: i64 = stage.pg.client().await.unwrap().query_one(&sql, &[]).await.unwrap().get(0);
+    assert_eq!(touched, 0, "nor to a foreign product");
+    let sql = format!(
+        "select count(*) from webhook_endpoints w join webhook_deliveries d on d.endpoint_id = w.id
+         where w.store_id = {} and w.enabled and w.created_at = w.updated_at and d.status = 'exhausted'",
+        foreign.store_id
+    );
+    let untouched: i64 = stage.pg.client().await.unwrap().query_one(&sql, &[]).await.unwrap().get(0);
+    assert_eq!(untouched, 1, "nor to a foreign endpoint and its delivery");
+    let sql = format!("select count(*) from audit_log where store_id = {} and actor like '%@%'", foreign.store_id);
+    let touched: i64 = stage.pg.client().await.unwrap().query_one(&sql, &[]).await.unwrap().get(0);
+    assert_eq!(touched, 0, "and nothing of the kind is said");
     // Taken out of the store, one is out at the next click.
     let mut owner = signed_in(&stage, "owner@shop.example").await;
     assert_eq!(owner.get(KEYS).await.status(), 200);

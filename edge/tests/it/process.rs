@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -92,6 +94,33 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_manager_hears_that_it_is_ready_and_that_it_stops() {
+    let backstage = Backstage::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = edge(&backstage.settings, &["run"]);
+    let mut child = command.env("NOTIFY_SOCKET", &path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut running = Running { child, log };
+    let said = |wanted: &str| loop {
+        let mut message = [0; 512];
+        let length = manager.recv(&mut message).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+        if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == wanted) {
+            break;
+        }
+    };
+    tokio::task::block_in_place(|| {
+        said("READY=1");
+        said("WATCHDOG=1");
+        kill_process(Pid::from_child(&running.child), Signal::TERM).unwrap();
+        said("STOPPING=1");
+        assert!(running.child.wait().unwrap().success());
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,7 +93,7 @@ impl Backstage {
         let metrics = Metrics::new("edge", &[]).expect("metrics");
         let health = Health::new(&metrics);
         let running = edge::runner::start(&settings, &metrics, &health, Arc::new(clock.clone())).await.expect("an edge");
-        Stage { address: running.address, pg, shop, key, clock, health, workers, running }
+        Stage { address: running.address, pg, shop, key, clock, health, metrics, workers, running }
     }
 }
 
@@ -106,6 +106,7 @@ pub struct Stage {
     pub key: String,
     pub clock: FakeClock,
     pub health: Health,
+    pub metrics: Metrics,
     workers: config::Settings,
     pub running: edge::runner::Running,
 }

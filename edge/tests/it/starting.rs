@@ -6,6 +6,7 @@ use ops::admin::AdminServer;
 use ops::health::Health;
 use ops::metrics::Metrics;
 use storage::Pg;
+use storage::pg::audit_log::Actor;
 use testkit::clock::FakeClock;
 use testkit::http::Client;
 use testkit::servers::{Binaries, Host, Kind, Lifetime, Postgres, Redis};
@@ -86,7 +87,7 @@ async fn what_changes_is_known_a_moment_later() {
     problem(&client.post(SESSION, &body).await.unwrap(), 404, "product_not_found");
     stage.shop.generated(&stage.pg, "LATER").await.unwrap();
     until("a new product", async || client.post(SESSION, &body).await.unwrap().status == 201).await;
-    storage::pg::api_keys::revoke(&stage.pg, id).await.unwrap();
+    storage::pg::api_keys::revoke(&stage.pg, id, Actor::CommandLine).await.unwrap();
     until("a revoked key", async || client.post(SESSION, &session()).await.unwrap().status == 401).await;
     assert!(stage.health.is_ready());
 }

@@ -2,7 +2,6 @@
 //! delivers is a worker; here rows are made due.
 
 use common::clock::rfc3339;
-use common::event::EventBody;
 use common::ids::OrderId;
 use common::json;
 use common::webhook::ids::{DeliveryId, EndpointId};
@@ -10,7 +9,7 @@ use common::webhook::request::ResendRequest;
 use http::StatusCode;
 use serde::Serialize;
 use storage::pg::Client;
-use storage::pg::webhook_attempts::{self, Attempt, Delivery, Filter};
+use storage::pg::webhook_attempts::{self, Attempt, Delivery, Filter, Span};
 use storage::pg::webhook_endpoints::{self, Which};
 use uuid::Uuid;
 
@@ -23,8 +22,6 @@ use crate::gate::Caller;
 use crate::query::Query;
 use crate::service::Call;
 
-/// Deliveries that one call sends again.
-pub(crate) const RESENT_MAX: i64 = 1_000;
 /// Where a delivery can stand.
 pub(crate) const STATUSES: [&str; 3] = ["pending", "delivered", "exhausted"];
 
@@ -100,7 +97,7 @@ fn attempt(attempt: &Attempt) -> AttemptDocument<'_> {
 
 /// Deliveries outlive their endpoint, and are reached through it alone.
 async fn check_endpoint(client: &Client, which: Which, call: &Call<'_>) -> Result<(), ApiError> {
-    webhook_endpoints::get(&***client, which).await?.map(drop).ok_or_else(|| not_found(call))
+    webhook_endpoints::get(&**client, which).await?.map(drop).ok_or_else(|| not_found(call))
 }
 
 fn delivery_id(call: &Call<'_>) -> Result<DeliveryId, ApiError> {
@@ -109,7 +106,7 @@ fn delivery_id(call: &Call<'_>) -> Result<DeliveryId, ApiError> {
 
 /// One delivery and its body.
 async fn find(client: &Client, which: Which, id: DeliveryId) -> Result<(Delivery, String), ApiError> {
-    let found = webhook_attempts::delivery(&***client, which, id.0).await?;
+    let found = webhook_attempts::delivery(&**client, which, id.0).await?;
     found.ok_or_else(|| ApiError::delivery_not_found(&id.to_string()))
 }
 
@@ -120,7 +117,7 @@ pub async fn list(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answe
     in_time(edge, async {
         let client = edge.pg.client().await?;
         check_endpoint(&client, which, call).await?;
-        let mut found = webhook_attempts::deliveries(&**client, which, &filter, limit + 1).await?;
+        let mut found = webhook_attempts::deliveries(&*client, which, &filter, limit + 1).await?;
         let has_more = found.len() as i64 > limit;
         found.truncate(limit as usize);
         Ok(Answer::json(StatusCode::OK, &Page { data: found.iter().map(document).collect(), has_more }))
@@ -156,7 +153,7 @@ pub async fn get(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answer
         let client = edge.pg.client().await?;
         check_endpoint(&client, which, call).await?;
         let (delivery, body) = find(&client, which, id).await?;
-        let attempts = webhook_attempts::of_delivery(&**client, id.0).await?;
+        let attempts = webhook_attempts::of_delivery(&*client, id.0).await?;
         let attempts = Some(attempts.iter().map(attempt).collect());
         Ok(Answer::json(StatusCode::OK, &DeliveryDocument { body: Some(&body), attempts, ..document(&delivery) }))
     })
@@ -168,10 +165,9 @@ pub async fn test(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Answe
     let which = which(caller, call)?;
     no_body(call)?;
     let (event_id, order_id) = (Uuid::now_v7(), OrderId::new(call.now.unix_ms, rand::random()));
-    let body = EventBody::of_test(&order_id, which.mode.is_live(), event_id, &rfc3339(call.now.unix_ms)).to_json();
     in_time(edge, async {
         let client = edge.pg.client().await?;
-        let id = webhook_attempts::insert_test(&**client, which, event_id, order_id.as_str(), &body).await?;
+        let id = webhook_attempts::send_test(&*client, which, event_id, &order_id, call.now.unix_ms, call.trace).await?;
         let (delivery, _) = find(&client, which, DeliveryId(id.ok_or_else(|| not_found(call))?)).await?;
         Ok(Answer::json(StatusCode::ACCEPTED, &document(&delivery)))
     })
@@ -188,7 +184,7 @@ pub async fn resend(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Result<Ans
         check_endpoint(&client, which, call).await?;
         // Whether it is this store's delivery, before anything is done to it.
         find(&client, which, id).await?;
-        webhook_attempts::resend(&**client, which.id, &[id.0]).await?;
+        webhook_attempts::resend(&*client, which.id, &[id.0]).await?;
         let (delivery, _) = find(&client, which, id).await?;
         Ok(Answer::json(StatusCode::ACCEPTED, &document(&delivery)))
     })
@@ -203,10 +199,8 @@ pub async fn resend_between(edge: &Edge, caller: &Caller, call: &Call<'_>) -> Re
         let client = edge.pg.client().await?;
         check_endpoint(&client, which, call).await?;
         let after = after.map_or(0, |id| id.0);
-        let ids = webhook_attempts::ids_between(&**client, which, (from_ms, to_ms), all, after, RESENT_MAX).await?;
-        let resent = webhook_attempts::resend(&**client, which.id, &ids).await?;
-        let next_cursor = ids.last().filter(|_| ids.len() as i64 == RESENT_MAX).map(|id| DeliveryId(*id));
-        Ok(Answer::json(StatusCode::OK, &Resent { resent, next_cursor }))
+        let (resent, next) = webhook_attempts::resend_span(&*client, which, Span { from_ms, to_ms, all }, after).await?;
+        Ok(Answer::json(StatusCode::OK, &Resent { resent, next_cursor: next.map(DeliveryId) }))
     })
     .await
 }

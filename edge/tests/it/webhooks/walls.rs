@@ -10,7 +10,7 @@ use super::*;
 fn routes(webhook: &str, delivery: &str) -> Vec<(Method, String, &'static str)> {
     let paths: Vec<_> = ROUTES
         .iter()
-        .filter(|route| route.path.contains("{webhook_id}"))
+        .filter(|route| route.path.starts_with("/api/") && route.path.contains("{webhook_id}"))
         .map(|route| {
             let path = route.path.replace("{slug}", "demo").replace("{webhook_id}", webhook).replace("{delivery_id}", delivery);
             let body = match (route.name, &route.method) {
