@@ -48,7 +48,7 @@ impl Catalogue {
             orders.iter().flat_map(|order| order.request.items.iter().map(|item| (order.store_id, item.sku.as_str()))).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let found = products::find(&**tx, &wanted).await?;
+        let found = products::find(tx, &wanted).await?;
         Ok(Self(found.into_iter().map(|product| ((product.store_id, product.sku.as_str().to_owned()), product)).collect()))
     }
 
@@ -88,7 +88,7 @@ impl Allocator {
         }
         let left: Vec<FreeKey> = stock.into_values().flat_map(|pool| pool.keys).collect();
         if !left.is_empty() {
-            license_keys::insert(&**tx, &left).await?;
+            license_keys::insert(tx, &left).await?;
             reach("allocate.left_returned").await;
         }
         Ok(sales)
@@ -115,7 +115,7 @@ impl Allocator {
             return Ok(stock);
         }
         let needs: Vec<Need> = needs.into_iter().map(|((product_id, mode), count)| Need { product_id, mode, count }).collect();
-        let mut taken = license_keys::take(&**tx, &needs, busy).await?;
+        let mut taken = license_keys::take(tx, &needs, busy).await?;
         reach("allocate.taken").await;
         // Oldest first, whatever order the database returned them in.
         taken.sort_unstable_by_key(|key| key.id);
@@ -154,7 +154,7 @@ impl Allocator {
                 .zip(&digests)
                 .map(|(&(store_id, _, mode, _), &(secret_id, digest))| NewDigest { store_id, mode, digest, secret_id })
                 .collect();
-            let claimed: std::collections::HashSet<LicenseDigest> = license_keys::claim_digests(&**tx, &new).await?.into_iter().collect();
+            let claimed: std::collections::HashSet<LicenseDigest> = license_keys::claim_digests(tx, &new).await?.into_iter().collect();
             reach("allocate.claimed").await;
             let mut again = Vec::new();
             for ((wanted, key), (_, digest)) in wanted.into_iter().zip(keys).zip(digests) {
@@ -224,7 +224,7 @@ impl Allocator {
                 let Some(Product { id, source: Source::Pool, .. }) = catalogue.get(order, item.sku.as_str()) else { continue };
                 let available = match free.get(&(*id, order.mode)) {
                     Some(&available) => available,
-                    None => license_keys::count_free(&**tx, *id, order.mode, KEYS_MAX).await?,
+                    None => license_keys::count_free(tx, *id, order.mode, KEYS_MAX).await?,
                 };
                 free.insert((*id, order.mode), available);
                 if available < i64::from(item.quantity) {

@@ -8,7 +8,6 @@ mod failure;
 mod held_stock;
 mod installation;
 mod key;
-mod key_file;
 mod limit;
 mod listing;
 mod output;

@@ -113,7 +113,7 @@ impl Fulfillment {
         let short: Vec<OrderId> =
             orders.iter().zip(&sales).filter(|(_, sale)| sale.is_none()).map(|(order, _)| order.order_id.clone()).collect();
         if !short.is_empty() {
-            orders::delete(&*tx, &short).await?;
+            orders::delete(&tx, &short).await?;
             reach("attempt.short_deleted").await;
         }
         let sold: Vec<(&NewOrder, &Sale)> =
@@ -149,7 +149,7 @@ impl Fulfillment {
         };
         known.sort_by(|a, b| key(a).cmp(&key(b)));
         let orders: Vec<&NewOrder> = known.iter().map(|&index| wanted[index]).collect();
-        let inserted = orders::insert_fulfilled(&**tx, &orders).await?;
+        let inserted = orders::insert_fulfilled(tx, &orders).await?;
         let by_id: HashMap<&str, usize> = known.iter().map(|&index| (wanted[index].order_id.as_str(), index)).collect();
         Ok(inserted.iter().filter_map(|id| by_id.get(id.as_str()).copied()).collect())
     }
@@ -167,7 +167,7 @@ impl Fulfillment {
             return Ok(Born::default());
         }
         let items: Vec<(&OrderId, &[Item])> = sold.iter().map(|(order, sale)| (&order.order_id, sale.items.as_slice())).collect();
-        order_items::insert(&**tx, &items).await?;
+        order_items::insert(tx, &items).await?;
         reach("record.items_inserted").await;
         let created_at = rfc3339(self.clock.now().unix_ms);
         let mut happened = Vec::with_capacity(sold.len() * 2);
@@ -178,7 +178,7 @@ impl Fulfillment {
             happened.push((EventKind::Fulfilled, *order));
         }
         let wish = expected.map(|expected| &expected.wish);
-        let born = events::insert_of_fulfillment(&**tx, &happened, &created_at, wish).await?;
+        let born = events::insert_of_fulfillment(tx, &happened, &created_at, wish).await?;
         reach("record.events_inserted").await;
         Ok(born)
     }
@@ -207,9 +207,9 @@ impl Fulfillment {
         outcomes: &mut [Option<FulfillOutcome>],
     ) -> Result<(), StorageError> {
         let others_wanted: Vec<&NewOrder> = others.iter().map(|&index| wanted[index]).collect();
-        let existing = orders::find(&**tx, &others_wanted).await?;
+        let existing = orders::find(tx, &others_wanted).await?;
         reach("existing.found").await;
-        let items = order_items::of_orders(&**tx, &existing.iter().map(|order| order.id.clone()).collect::<Vec<_>>()).await?;
+        let items = order_items::of_orders(tx, &existing.iter().map(|order| order.id.clone()).collect::<Vec<_>>()).await?;
         reach("existing.items_read").await;
         let mut sold = HashMap::new();
         for order in &existing {
@@ -250,7 +250,8 @@ impl Fulfillment {
             match request.and_then(|json| serde_json::from_slice::<FulfillRequest>(&json).map_err(|error| error.to_string())) {
                 Ok(request) => {
                     let (order_id, store_id, mode) = (order.id.clone(), order.store_id, order.mode);
-                    let new = NewOrder { order_id, store_id, mode, idempotency_key: None, request };
+                    // Its first event, which is written, has the trace.
+                    let new = NewOrder { order_id, store_id, mode, idempotency_key: None, request, trace: None };
                     batch.push(new);
                 }
                 Err(error) => {
@@ -281,7 +282,7 @@ impl Fulfillment {
         let tx = client.transaction().await?;
         reach("complete.begun").await;
         let ids: Vec<OrderId> = wanted.iter().map(|order| order.order_id.clone()).collect();
-        let locked = orders::lock_processing(&*tx, &ids).await?;
+        let locked = orders::lock_processing(&tx, &ids).await?;
         reach("complete.locked").await;
         let held: Vec<&'a NewOrder> =
             wanted.iter().filter(|order| locked.iter().any(|locked| locked.id == order.order_id)).copied().collect();
@@ -292,7 +293,7 @@ impl Fulfillment {
             held.into_iter().partition(|order| catalogue.unknown(order).is_none());
         for order in unknown {
             let failure = Failure { code: "product_not_found".into(), shortages: Vec::new() };
-            orders::fail(&*tx, &order.order_id, &failure).await?;
+            orders::fail(&tx, &order.order_id, &failure).await?;
             reach("complete.unknown_failed").await;
             settled.push(order.order_id.clone());
             completed.failed += 1;
@@ -307,12 +308,12 @@ impl Fulfillment {
         }
         let born = self.record(&tx, &sold, false, expected.as_ref()).await?;
         let fulfilled: Vec<OrderId> = sold.iter().map(|(order, _)| order.order_id.clone()).collect();
-        orders::set_status(&*tx, &fulfilled, OrderStatus::Fulfilled).await?;
+        orders::set_status(&tx, &fulfilled, OrderStatus::Fulfilled).await?;
         reach("complete.status_set").await;
         completed.fulfilled += fulfilled.len() as u64;
         completed.license_keys += sold.iter().map(|(order, _)| order.request.keys_needed() as u64).sum::<u64>();
         settled.extend(fulfilled);
-        orders::notify_settled(&*tx, &settled).await?;
+        orders::notify_settled(&tx, &settled).await?;
         reach("complete.committing").await;
         tx.commit().await?;
         reach("complete.committed").await;
@@ -345,15 +346,15 @@ impl Fulfillment {
         let (short, others): (Vec<_>, Vec<_>) = wanted.iter().zip(shortages).partition(|(_, shortages)| !shortages.is_empty());
         let ids: Vec<OrderId> = short.iter().map(|(order, _)| order.order_id.clone()).collect();
         // Somebody else may have completed some of them meanwhile.
-        let locked: Vec<OrderId> = orders::lock_processing(&*tx, &ids).await?.into_iter().map(|order| order.id).collect();
+        let locked: Vec<OrderId> = orders::lock_processing(&tx, &ids).await?.into_iter().map(|order| order.id).collect();
         reach("fail_short.locked").await;
         for (order, shortages) in short {
             if locked.contains(&order.order_id) {
-                orders::fail(&*tx, &order.order_id, &Failure { code: "out_of_stock".into(), shortages }).await?;
+                orders::fail(&tx, &order.order_id, &Failure { code: "out_of_stock".into(), shortages }).await?;
                 reach("fail_short.failed").await;
             }
         }
-        orders::notify_settled(&*tx, &locked).await?;
+        orders::notify_settled(&tx, &locked).await?;
         reach("fail_short.committing").await;
         tx.commit().await?;
         reach("fail_short.committed").await;
@@ -366,14 +367,14 @@ impl Fulfillment {
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
         reach("give_up.begun").await;
-        if !orders::lock_processing(&*tx, std::slice::from_ref(&order.id)).await?.is_empty() {
+        if !orders::lock_processing(&tx, std::slice::from_ref(&order.id)).await?.is_empty() {
             reach("give_up.locked").await;
-            dead_letters::insert(&*tx, Uuid::now_v7(), "order_request", &format!("order {}: {reason}", order.id), &order.sealed_request)
+            dead_letters::insert(&tx, Uuid::now_v7(), "order_request", &format!("order {}: {reason}", order.id), &order.sealed_request)
                 .await?;
             reach("give_up.dead_letter_kept").await;
-            orders::fail(&*tx, &order.id, &Failure { code: "internal_error".into(), shortages: Vec::new() }).await?;
+            orders::fail(&tx, &order.id, &Failure { code: "internal_error".into(), shortages: Vec::new() }).await?;
             reach("give_up.failed").await;
-            orders::notify_settled(&*tx, std::slice::from_ref(&order.id)).await?;
+            orders::notify_settled(&tx, std::slice::from_ref(&order.id)).await?;
             reach("give_up.committing").await;
         }
         tx.commit().await?;

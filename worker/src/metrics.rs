@@ -1,12 +1,12 @@
 //! What a worker counts. Names and meanings are the metrics page; labels are bounded.
 
-use ops::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use ops::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 ops::metrics! {
     /// The worker's own metrics.
     pub struct WorkerMetrics {
-        /// Jobs that ended, by job and outcome.
-        pub jobs_total: IntCounterVec["job", "outcome"],
+        /// Jobs that ended, by kind and outcome.
+        pub jobs_total: IntCounterVec["kind", "outcome"],
         /// Jobs taken together into one transaction.
         pub batch_jobs: Histogram = vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
         /// Seconds that one batch took, from being taken out of the queue to being answered.
@@ -19,8 +19,10 @@ ops::metrics! {
         pub redelivered_total: IntCounter,
         /// Dead letters written, by queue.
         pub dead_letters_total: IntCounterVec["queue"],
-        /// Entries in the fulfill queue, waiting or in work.
-        pub queue_depth: IntGauge,
+        /// Entries in a queue, waiting or in work.
+        pub queue_entries: IntGaugeVec["queue"],
+        /// Age in seconds of a queue's oldest entry, by Redis' clock; 0 where it is empty.
+        pub queue_oldest_seconds: IntGaugeVec["queue"],
         /// Orders in status processing.
         pub orders_processing: IntGauge,
         /// Age in seconds of the oldest order in status processing.
@@ -64,6 +66,10 @@ ops::metrics! {
         pub orders_awaiting_stock: IntGauge,
         /// Seconds for which the first of them has waited.
         pub orders_awaiting_stock_oldest_seconds: IntGauge,
+        /// Products sold of late of which no license key is left.
+        pub products_sold_out: IntGauge,
+        /// Products whose license keys, as they sold of late, are used up within so many days, those sold out included: 1, 3 or 7.
+        pub products_running_out: IntGaugeVec["days"],
         /// Paid orders that got the license keys for which they had waited.
         pub orders_filled_total: IntCounter,
         /// Unix time of the day on which the oldest of the tax rates in force was last known to be right; 0 before they are loaded.

@@ -67,10 +67,10 @@ impl Payments {
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
         let ids: Vec<&str> = waiting.iter().map(|event| event.id.as_str()).collect();
-        let known = order_payments::lock(&*tx, mode, subject).await?;
+        let known = order_payments::lock(&tx, mode, subject).await?;
         // An order that was paid elsewhere and is just being worked on is there in a moment.
         let Some(mut known) = known.filter(|known| known.order.status != OrderStatus::Processing) else {
-            stripe_events::park(&*tx, &ids).await?;
+            stripe_events::park(&tx, &ids).await?;
             tx.commit().await?;
             return Ok(vec![Applied::Parked; ids.len()]);
         };
@@ -90,14 +90,14 @@ impl Payments {
                 }
                 Err(reason) => {
                     tracing::error!(event = event.id, order_id = %known.order.id, reason, "an event of Stripe's cannot be applied");
-                    stripe_events::refuse(&*tx, &event.id, &reason).await?;
+                    stripe_events::refuse(&tx, &event.id, &reason).await?;
                     outcomes.push(Applied::Refused);
                 }
             }
         }
         let expected = self.dispatcher.as_ref().and_then(|dispatcher| dispatcher.expect(&[known.order.store_id].into()));
         let born = self.follow(&tx, &mut known, &before, false, expected.as_ref().map(|expected| &expected.wish)).await?;
-        stripe_events::applied(&*tx, &merged).await?;
+        stripe_events::applied(&tx, &merged).await?;
         reach("apply.committing").await;
         tx.commit().await?;
         reach("apply.committed").await;
@@ -110,7 +110,7 @@ impl Payments {
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
         let subject = Subject { order_id: Some(id.clone()), payment_intent: None };
-        let Some(mut known) = order_payments::lock(&*tx, mode, &subject).await? else { return Ok(false) };
+        let Some(mut known) = order_payments::lock(&tx, mode, &subject).await? else { return Ok(false) };
         let before = known.facts.clone();
         let expected = self.dispatcher.as_ref().and_then(|dispatcher| dispatcher.expect(&[known.order.store_id].into()));
         let born = self.follow(&tx, &mut known, &before, true, expected.as_ref().map(|expected| &expected.wish)).await?;
@@ -124,11 +124,11 @@ impl Payments {
         let mut client = self.pg.client().await?;
         let tx = client.transaction().await?;
         let subject = Subject { order_id: Some(id.clone()), payment_intent: None };
-        let known = order_payments::lock(&*tx, mode, &subject).await?;
+        let known = order_payments::lock(&tx, mode, &subject).await?;
         // Meanwhile it may have been paid.
         let Some(mut known) = known.filter(|known| known.order.status == OrderStatus::Pending) else { return Ok(false) };
         known.facts.is_expired = true;
-        order_payments::store(&*tx, &known).await?;
+        order_payments::store(&tx, &known).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -148,7 +148,7 @@ impl Payments {
             known.facts.is_allocated = true;
             happened.push((EventKind::Fulfilled, None));
         }
-        order_payments::store(&**tx, known).await?;
+        order_payments::store(tx, known).await?;
         reach("apply.stored").await;
         let news = before.news(&known.facts);
         for news in &news {
@@ -163,13 +163,13 @@ impl Payments {
         }
         let status = known.facts.status();
         let order = Order { status, ..known.order.clone() };
-        let born = events::insert_of_order(&**tx, &order, &happened, &rfc3339(self.clock.now().unix_ms), wish).await?;
+        let born = events::insert_of_order(tx, &order, &happened, &rfc3339(self.clock.now().unix_ms), wish).await?;
         Ok(born)
     }
 
     /// Gives an order all of its license keys, or none. Returns whether it has them.
     async fn allocate(&self, tx: &Transaction<'_>, order: &Order) -> Result<bool, StorageError> {
-        let items = order_items::of_orders(&**tx, std::slice::from_ref(&order.id)).await?.remove(order.id.as_str()).unwrap_or_default();
+        let items = order_items::of_orders(tx, std::slice::from_ref(&order.id)).await?.remove(order.id.as_str()).unwrap_or_default();
         let line = |item: &order_items::Item| Line { sku: item.sku.clone(), quantity: u32::try_from(item.quantity).unwrap_or(0) };
         let request = FulfillRequest {
             customer_email: order.customer_email.clone(),
@@ -179,7 +179,7 @@ impl Payments {
             total_minor: None,
         };
         let (order_id, store_id, mode) = (order.id.clone(), order.store_id, order.mode);
-        let wanted = NewOrder { order_id, store_id, mode, idempotency_key: None, request };
+        let wanted = NewOrder { order_id, store_id, mode, idempotency_key: None, request, trace: None };
         let catalogue = Catalogue::of(tx, &[&wanted]).await?;
         if items.is_empty() || catalogue.unknown(&wanted).is_some() {
             // It stays where it is, and the metric of what waits for license keys tells of it.
@@ -188,7 +188,7 @@ impl Payments {
         }
         let sale = self.allocator.allocate(tx, &[&wanted], &catalogue, Busy::Wait).await?.pop().flatten();
         let Some(sale) = sale else { return Ok(false) };
-        order_items::insert_keys(&**tx, &[(&order.id, sale.items.as_slice())]).await?;
+        order_items::insert_keys(tx, &[(&order.id, sale.items.as_slice())]).await?;
         Ok(true)
     }
 
@@ -224,7 +224,7 @@ impl<'e> Addition<'e> {
 
     /// Whether what it is about is known to be another order's.
     async fn is_of_another(&self, tx: &Transaction<'_>, order: &Order) -> Result<bool, StorageError> {
-        order_payments::is_of_another(&**tx, order, self.payment_intent, self.dispute_id).await
+        order_payments::is_of_another(tx, order, self.payment_intent, self.dispute_id).await
     }
 
     /// Adds it. By the first payment that names the order, those are found that do not.

@@ -70,7 +70,7 @@ impl Questions {
         for attempt in 1.. {
             let buried = async {
                 let client = self.pg.client().await?;
-                dead_letters::insert(&**client, id, self.name, reason, &entry.payload).await
+                dead_letters::insert(&*client, id, self.name, reason, &entry.payload).await
             };
             let Err(error): Result<(), StorageError> = buried.await else { break };
             tracing::debug!(%error, "keeping a dead letter");

@@ -27,7 +27,7 @@ use storage::pg::tax_rates::LiveTable;
 use storage::queue::backend::Batch;
 use storage::queue::reader;
 use storage::queue::settle::Settler;
-use storage::queue::{Producer, QueueName, ReaderSettings};
+use storage::queue::{Producer, QueueName, ReaderSettings, Watcher};
 use storage::replies::Replier;
 use storage::{Pg, redis};
 use tokio::sync::{broadcast, watch};
@@ -107,6 +107,7 @@ impl Running {
 /// Starts everything a worker does on the current runtime. Connects in the background: neither Postgres nor Redis need be there yet.
 pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow::Result<Running> {
     let worker_metrics = WorkerMetrics::register(metrics.registry()).context("registering metrics")?;
+    metrics.watch_runtime().context("registering metrics")?;
     let pg = Pg::new(&settings.postgres, "worker")?.with_role(Role::Worker);
     let client = redis::client(&settings.redis)?;
     let sealer = |purpose| Sealer::new(&settings.secrets.sealing, purpose, rand::random());
@@ -239,9 +240,11 @@ pub fn start(settings: &Settings, metrics: &Metrics, health: &Health) -> anyhow:
         metrics: worker_metrics.clone(),
     };
     work.spawn_supervised("prune", Backoff::default(), move |stop| once_up(pruner.pg.clone(), stop.clone(), pruner.clone().run(stop)));
-    let producer = Producer::new(client, queue);
+    let queues = [fulfill_order::NAME, compute_tax::NAME, create_payment::NAME, deliver_webhook::NAME]
+        .map(|job| QueueName::new(&settings.queue.prefix, job));
+    let queues = Watcher::new(client, queues.into());
     watch.spawn_supervised("observe", Backoff::default(), move |stop| {
-        observe::run(pg.clone(), producer.clone(), dispatcher.clone(), worker_metrics.clone(), stop)
+        observe::run(pg.clone(), queues.clone(), dispatcher.clone(), worker_metrics.clone(), stop)
     });
     Ok(Running { work, watch })
 }

@@ -136,7 +136,7 @@ impl Dispatcher {
         if fitting.is_empty() {
             return Ok(());
         }
-        let claimed = webhook_deliveries::claim(&**self.0.parts.pg.client().await?, &fitting, self.0.lease).await?;
+        let claimed = webhook_deliveries::claim(&*self.0.parts.pg.client().await?, &fitting, self.0.lease).await?;
         self.begin(claimed).await;
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Dispatcher {
         }
         let client = self.0.parts.pg.client().await?;
         let (limit, unknown) = (i64::try_from(limit).unwrap_or(i64::MAX), i32::try_from(unknown).unwrap_or(i32::MAX));
-        let claimed = webhook_deliveries::claim_due(&**client, limit, unknown, &rooms, self.0.lease).await?;
+        let claimed = webhook_deliveries::claim_due(&*client, limit, unknown, &rooms, self.0.lease).await?;
         drop(client);
         let count = claimed.len();
         let mut of_endpoint: HashMap<Uuid, i32> = HashMap::new();

@@ -42,12 +42,12 @@ impl Context {
     }
 
     pub async fn store(&self, slug: &str) -> Result<Store, Failure> {
-        let store = stores::find(&**self.client().await?, slug).await?;
+        let store = stores::find(&*self.client().await?, slug).await?;
         store.ok_or_else(|| Failure::other(format!("there is no store {slug:?}: `worker store list` shows all")))
     }
 
     pub async fn product(&self, store: &Store, sku: &str) -> Result<Product, Failure> {
-        let found = products::find(&**self.client().await?, &[(store.id, sku)]).await?.pop();
+        let found = products::find(&*self.client().await?, &[(store.id, sku)]).await?.pop();
         found.ok_or_else(|| {
             let slug = &store.slug;
             Failure::other(format!("store {slug:?} has no product {sku:?}: `worker product list --store {slug}` shows all"))
@@ -55,7 +55,7 @@ impl Context {
     }
 
     pub async fn key(&self, id: i64) -> Result<api_keys::ApiKeyRow, Failure> {
-        api_keys::get(&**self.client().await?, id).await?.ok_or_else(|| no_such_key(id))
+        api_keys::get(&*self.client().await?, id).await?.ok_or_else(|| no_such_key(id))
     }
 }
 

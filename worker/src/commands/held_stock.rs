@@ -17,9 +17,8 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::context::Context;
-use super::key_file::KeyFile;
 use super::output::Progress;
-use super::stock::pooled;
+use super::stock::{open, pooled};
 
 /// Keys in one transaction.
 const BATCH: i64 = 5_000;
@@ -41,7 +40,7 @@ pub async fn hold(context: &Context, slug: Option<&str>, sku: Option<&Sku>) -> R
         let before = report.held;
         for mode in [Mode::Live, Mode::Test] {
             loop {
-                let held = held_license_keys::hold(&**client, product.id, mode, BATCH).await?;
+                let held = held_license_keys::hold(&*client, product.id, mode, BATCH).await?;
                 report.held += held;
                 progress.say(&format!("{} license keys held", report.held));
                 if held < BATCH as u64 {
@@ -59,12 +58,12 @@ async fn products_of(context: &Context, slug: Option<&str>, sku: Option<&Sku>) -
     let mut found = Vec::new();
     let stores = match slug {
         Some(slug) => vec![context.store(slug).await?],
-        None => stores::list(&**context.client().await?).await?,
+        None => stores::list(&*context.client().await?).await?,
     };
     for store in stores {
         match sku {
             Some(sku) => found.push(pooled(context, &store.slug, sku).await?),
-            None => found.extend(products::of_store(&**context.client().await?, store.id).await?.into_iter().map(|(product, _)| product)),
+            None => found.extend(products::of_store(&*context.client().await?, store.id).await?.into_iter().map(|(product, _)| product)),
         }
     }
     Ok(found)
@@ -92,7 +91,7 @@ pub async fn release(context: &Context, slug: &str, sku: &Sku, mode: Mode, file:
     let (mut report, mut after) = (Released::default(), Uuid::nil());
     let client = context.client().await?;
     loop {
-        let held = held_license_keys::after(&**client, reader.product.id, mode, after, BATCH).await?;
+        let held = held_license_keys::after(&*client, reader.product.id, mode, after, BATCH).await?;
         let Some(last) = held.last() else { break };
         after = last.id;
         let mut ids = Vec::new();
@@ -105,7 +104,7 @@ pub async fn release(context: &Context, slug: &str, sku: &Sku, mode: Mode, file:
                 ids.push(key.id);
             }
         }
-        report.released += held_license_keys::release(&**client, &ids).await?;
+        report.released += held_license_keys::release(&*client, &ids).await?;
         progress.say(&format!("{} license keys released", report.released));
     }
     drop(progress);
@@ -136,7 +135,7 @@ impl Reader {
     fn digests(&self, file: &Path) -> Result<HashSet<LicenseDigest>, Failure> {
         let wrong = |what: String| Failure::other(format!("{}: {what}; nothing was released", file.display()));
         let mut digests = HashSet::new();
-        for entry in KeyFile::open(file).map_err(|error| wrong(error.to_string()))? {
+        for entry in open(file).map_err(|error| wrong(error.to_string()))? {
             let entry = entry.map_err(|error| wrong(error.to_string()))?;
             let key = entry.key.map_err(|reason| wrong(format!("line {}: {reason}", entry.line)))?;
             digests.insert(self.digester.digest(self.product.store_id, self.mode, &key).1);

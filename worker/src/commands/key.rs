@@ -7,6 +7,7 @@ use common::clock::rfc3339;
 use common::mode::Mode;
 use serde::Serialize;
 use storage::pg::api_keys::{self, ApiKeyRow, ApiKeySummary, NewApiKey};
+use storage::pg::audit_log::Actor;
 
 use super::context::Context;
 use super::limit::Limits;
@@ -117,7 +118,7 @@ async fn create(context: &Context, slug: &str, name: &str, mode: Mode, scopes: &
     let (pepper_id, hash) = hasher.hash(&key);
     let expires_in_s = days.map(|days| f64::from(days) * DAY_S);
     let new = NewApiKey { store_id: store.id, mode, name, hint: key.hint(), pepper_id, hash, scopes, expires_in_s };
-    let id = api_keys::create(&context.pg, &new).await?;
+    let id = api_keys::create(&context.pg, &new, Actor::CommandLine).await?;
     let expires_at = expiry(&context.key(id).await?);
     let shown = Shown { id, key: key.expose(), hint: key.hint(), mode, expires_at, replaces: None };
     context.output.show(&shown, || shown.text())
@@ -132,7 +133,8 @@ async fn roll(context: &Context, id: i64, overlap_hours: u32) -> Result<(), Fail
     let hasher = ApiKeyHasher::new(&context.settings.secrets.api_key_pepper);
     let key = ApiKey::generate(old.mode, rand::random);
     let (pepper_id, hash) = hasher.hash(&key);
-    let new_id = api_keys::roll(&context.pg, id, key.hint(), pepper_id, hash, f64::from(overlap_hours) * HOUR_S).await?;
+    let overlap_s = f64::from(overlap_hours) * HOUR_S;
+    let new_id = api_keys::roll(&context.pg, id, key.hint(), pepper_id, hash, overlap_s, Actor::CommandLine).await?;
     // It can have been revoked in between.
     let new_id = new_id.ok_or_else(revoked)?;
     let replaces = Some(Replaced { id, expires_at: expiry(&context.key(id).await?) });
@@ -177,7 +179,7 @@ impl From<ApiKeySummary> for Listed {
 
 async fn list(context: &Context, slug: &str) -> Result<(), Failure> {
     let store = context.store(slug).await?;
-    let keys: Vec<Listed> = api_keys::of_store(&**context.client().await?, store.id).await?.into_iter().map(Listed::from).collect();
+    let keys: Vec<Listed> = api_keys::of_store(&*context.client().await?, store.id).await?.into_iter().map(Listed::from).collect();
     let titles =
         ["ID", "HINT", "NAME", "MODE", "SCOPES", "CREATED", "EXPIRES", "REVOKED", "LAST USED", "24 H", "OF THESE 429", "OWN LIMITS"];
     context.output.list(&keys, titles, |key| {

@@ -4,6 +4,7 @@ use clap::{ArgGroup, Subcommand, value_parser};
 use common::limits::PER_MINUTE_MAX;
 use serde::Serialize;
 use storage::pg::api_keys::{self, Quotas};
+use storage::pg::audit_log::Actor;
 
 use super::Failure;
 use super::context::{Context, no_such_key};
@@ -45,7 +46,7 @@ impl LimitCommand {
                 let set = context.key(key).await?.quotas;
                 let merged = Quotas { checkout: checkout.or(set.checkout), licensing: licensing.or(set.licensing), api: api.or(set.api) };
                 let quotas = if reset { Quotas::default() } else { merged };
-                if !api_keys::set_quotas(&context.pg, key, quotas).await? {
+                if !api_keys::set_quotas(&context.pg, key, quotas, Actor::CommandLine).await? {
                     return Err(no_such_key(key));
                 }
                 show(context, key, quotas)

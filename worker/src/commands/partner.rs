@@ -5,6 +5,7 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use common::partner::{Bearer, INVITE, Role, account_email};
 use serde::Serialize;
+use storage::pg::audit_log::Actor;
 use storage::pg::{accounts, memberships};
 
 use super::Failure;
@@ -90,7 +91,7 @@ impl PartnerCommand {
 async fn invite(context: &Context, email: String, store: String, role: Role) -> Result<(), Failure> {
     let store_id = context.store(&store).await?.id;
     let secret = Bearer::new(rand::random());
-    accounts::invite(&context.pg, &email, store_id, role, &secret.digest(INVITE), INVITE_LIFETIME_S).await?;
+    accounts::invite(&context.pg, &email, store_id, role, &secret.digest(INVITE), INVITE_LIFETIME_S, Actor::CommandLine).await?;
     let link = format!("{}/portal/password/{}/", context.settings.http.public_base_url, secret.expose().as_str());
     let invited = Invited { email, store, role: role.as_str(), link };
     context.output.show(&invited, || {
@@ -104,7 +105,7 @@ async fn invite(context: &Context, email: String, store: String, role: Role) -> 
 
 async fn list(context: &Context, slug: &str) -> Result<(), Failure> {
     let store = context.store(slug).await?;
-    let members = memberships::of_store(&**context.client().await?, store.id).await?;
+    let members = memberships::of_store(&*context.client().await?, store.id).await?;
     let listed = members.into_iter().map(|member| Listed {
         email: member.email,
         role: member.role.as_str(),
@@ -120,7 +121,7 @@ async fn list(context: &Context, slug: &str) -> Result<(), Failure> {
 
 async fn remove(context: &Context, email: String, slug: String) -> Result<(), Failure> {
     let store = context.store(&slug).await?;
-    if !memberships::remove(&**context.client().await?, &email, store.id).await? {
+    if !memberships::remove(&context.pg, &email, store.id, Actor::CommandLine).await? {
         let list = format!("`worker partner list --store {slug}` shows who is");
         return Err(Failure::other(format!("{email} is nobody in store {slug:?}: {list}")));
     }

@@ -8,6 +8,7 @@ use common::license::Pattern;
 use common::money::{Currency, Minor};
 use common::tax::Category;
 use serde::Serialize;
+use storage::pg::audit_log::Actor;
 use storage::pg::products::{self, Price, Priced, Product, Source};
 
 use super::Failure;
@@ -87,14 +88,15 @@ impl ProductCommand {
                 let source = source_of(source, pattern)?;
                 once_each(&prices)?;
                 let store = context.store(&store).await?;
-                let product = products::create_in(&context.pg, store.id, &sku, &name, &source, &prices, tax_category).await;
+                let product =
+                    products::create_in(&context.pg, store.id, &sku, &name, &source, &prices, tax_category, Actor::CommandLine).await;
                 let product =
                     product.map_err(|error| Failure::of_creation(error, || format!("product \"{sku}\" of store {:?}", store.slug)))?;
                 output.show(&shown(&product, &prices), || format!("made product {sku} of store {}", store.slug))
             }
             Self::List { store } => {
                 let store = context.store(&store).await?;
-                let all: Vec<Priced> = products::of_store(&**context.client().await?, store.id).await?;
+                let all: Vec<Priced> = products::of_store(&*context.client().await?, store.id).await?;
                 let all: Vec<Shown> = all.iter().map(|(product, prices)| shown(product, prices)).collect();
                 output.list(&all, ["SKU", "NAME", "SOURCE", "PATTERN", "TAX", "PRICES"], |product| {
                     let (pattern, tax) = (or_dash(product.pattern.as_ref()), product.tax_category.as_str().to_owned());
@@ -120,7 +122,7 @@ impl ProductCommand {
 }
 
 async fn prices_of(context: &Context, product: &Product) -> Result<Vec<Price>, Failure> {
-    let all = products::of_store(&**context.client().await?, product.store_id).await?;
+    let all = products::of_store(&*context.client().await?, product.store_id).await?;
     Ok(all.into_iter().find(|(other, _)| other.id == product.id).map(|(_, prices)| prices).unwrap_or_default())
 }
 

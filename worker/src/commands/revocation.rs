@@ -1,6 +1,7 @@
 //! Revoking an API key, and telling whoever did which edges refuse it already, and which do not.
 
 use serde::Serialize;
+use storage::pg::audit_log::Actor;
 use storage::revocations::{ALIVE_WITHIN, EdgeFollowed, PATIENCE, Revoker};
 
 use super::Failure;
@@ -32,7 +33,7 @@ pub async fn revoke(context: &Context, id: i64) -> Result<(), Failure> {
     let client = storage::redis::client(&settings.redis)?;
     let patience = settings.redis.connect_timeout + settings.redis.command_timeout;
     let revoker = Revoker::new(client, &settings.queue.prefix, patience);
-    let revoked = revoker.revoke(&context.pg, id).await?.ok_or_else(|| no_such_key(id))?;
+    let revoked = revoker.revoke(&context.pg, id, Actor::CommandLine).await?.ok_or_else(|| no_such_key(id))?;
     let unknown = || format!("API key {id} is revoked, but which edges have followed is unknown: revoke it again to see");
     let known = revoked.followed.map_err(|error| Failure::from(error).and(&unknown()))?;
     let redis = if revoked.told.is_ok() { "told" } else { "unreachable" };

@@ -87,10 +87,10 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
 
     let (client, secrets) = (context.client().await?, &context.settings.secrets);
     let hanging_on_older = Hanging {
-        sealing: older(&secrets.sealing, rewrap::sealed_by_secret(&**client).await?),
-        license_digest: older(&secrets.license_digest, rewrap::digests_by_secret(&**client).await?),
+        sealing: older(&secrets.sealing, rewrap::sealed_by_secret(&*client).await?),
+        license_digest: older(&secrets.license_digest, rewrap::digests_by_secret(&*client).await?),
     };
-    let api_keys_by_pepper = api_keys::good_by_pepper(&**client).await?.into_iter().collect();
+    let api_keys_by_pepper = api_keys::good_by_pepper(&*client).await?.into_iter().collect();
     drop(progress);
     let report = Report {
         license_keys,
@@ -199,7 +199,7 @@ impl<'a> Rewrapper<'a> {
         let (mut tally, mut after) = (Tally::default(), Uuid::nil());
         let mut client = self.context.pg.client().await?;
         loop {
-            let batch = rewrap::licenses(&**client, shelf, after, BATCH).await?;
+            let batch = rewrap::licenses(&*client, shelf, after, BATCH).await?;
             let Some(last) = batch.last() else { return Ok(tally) };
             after = last.id;
             tally.seen += batch.len() as u64;
@@ -207,7 +207,7 @@ impl<'a> Rewrapper<'a> {
             let resealed: Vec<_> = batch.into_iter().filter_map(|license| self.license(license, &mut digests, &mut tally)).collect();
             let tx = client.transaction().await?;
             self.digests_rewritten += digests.write(&tx, &self.context.settings.secrets.license_digest).await?;
-            let replaced = rewrap::replace_licenses(&*tx, shelf, &resealed).await?;
+            let replaced = rewrap::replace_licenses(&tx, shelf, &resealed).await?;
             tx.commit().await?;
             tally.replaced(replaced, resealed.len());
             let place = match shelf {
@@ -236,7 +236,7 @@ impl<'a> Rewrapper<'a> {
         let (mut tally, mut after) = (Tally::default(), None::<OrderId>);
         let client = self.context.pg.client().await?;
         loop {
-            let batch = rewrap::order_requests(&**client, after.as_ref(), BATCH).await?;
+            let batch = rewrap::order_requests(&*client, after.as_ref(), BATCH).await?;
             let Some((last, _)) = batch.last() else { return Ok(tally) };
             after = Some(last.clone());
             let seal_anew = |this: &mut Self, (id, sealed): (OrderId, Vec<u8>), tally: &mut Tally| {
@@ -246,7 +246,7 @@ impl<'a> Rewrapper<'a> {
             };
             tally.seen += batch.len() as u64;
             let resealed: Vec<_> = batch.into_iter().filter_map(|request| seal_anew(self, request, &mut tally)).collect();
-            tally.replaced(rewrap::replace_order_requests(&**client, &resealed).await?, resealed.len());
+            tally.replaced(rewrap::replace_order_requests(&*client, &resealed).await?, resealed.len());
             self.progress.say(&format!("order requests: {} seen, {} sealed anew", tally.seen, tally.rewrapped));
         }
     }
@@ -255,12 +255,12 @@ impl<'a> Rewrapper<'a> {
         let (mut tally, mut after) = (Tally::default(), Uuid::nil());
         let client = self.context.pg.client().await?;
         loop {
-            let batch = rewrap::dead_letters(&**client, after, BATCH).await?;
+            let batch = rewrap::dead_letters(&*client, after, BATCH).await?;
             let Some(last) = batch.last() else { return Ok(tally) };
             after = last.id;
             tally.seen += batch.len() as u64;
             let resealed: Vec<_> = batch.into_iter().filter_map(|letter| self.dead_letter(letter, &mut tally)).collect();
-            tally.replaced(rewrap::replace_dead_letters(&**client, &resealed).await?, resealed.len());
+            tally.replaced(rewrap::replace_dead_letters(&*client, &resealed).await?, resealed.len());
             self.progress.say(&format!("dead letters: {} seen, {} sealed anew", tally.seen, tally.rewrapped));
         }
     }
@@ -273,7 +273,7 @@ impl<'a> Rewrapper<'a> {
         for of in [WebhookSecretOf::Now, WebhookSecretOf::Before] {
             let mut after = Uuid::nil();
             loop {
-                let batch = rewrap::webhook_secrets(&**client, of, after, BATCH).await?;
+                let batch = rewrap::webhook_secrets(&*client, of, after, BATCH).await?;
                 let Some(&(last, _)) = batch.last() else { break };
                 after = last;
                 tally.seen += batch.len() as u64;
@@ -283,7 +283,7 @@ impl<'a> Rewrapper<'a> {
                     let opened = self.readable(opened, || format!("a secret of {}", EndpointId(id)), &mut tally);
                     resealed.extend(opened.and_then(|(_, anew)| anew).map(|after| Resealed { id, before, after }));
                 }
-                tally.replaced(rewrap::replace_webhook_secrets(&**client, of, &resealed).await?, resealed.len());
+                tally.replaced(rewrap::replace_webhook_secrets(&*client, of, &resealed).await?, resealed.len());
                 self.progress.say(&format!("webhook secrets: {} seen, {} sealed anew", tally.seen, tally.rewrapped));
             }
         }
@@ -339,8 +339,8 @@ impl Digests {
         self.newest.sort_unstable_by_key(|&(_, _, digest)| digest);
         let secret_id = secrets.first().id();
         let new = |&(store_id, mode, digest): &(i64, Mode, LicenseDigest)| NewDigest { store_id, mode, digest, secret_id };
-        let claimed = license_keys::claim_digests(&**tx, &self.newest.iter().map(new).collect::<Vec<_>>()).await?;
-        rewrap::forget_digests(&**tx, &self.older).await?;
+        let claimed = license_keys::claim_digests(tx, &self.newest.iter().map(new).collect::<Vec<_>>()).await?;
+        rewrap::forget_digests(tx, &self.older).await?;
         Ok(claimed.len() as u64)
     }
 }

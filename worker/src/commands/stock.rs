@@ -1,32 +1,31 @@
-//! `worker stock …`: license keys that were bought or made elsewhere, taken in so that each exists once, whoever imports the same file
-//! how often and at the same time. A key is sealed before it is stored, and never repeated to anybody.
+//! `worker stock …`: license keys that were bought or made elsewhere, taken in from a file of any size, and how many of them are left.
+//! How a key is taken in is `storage::stock`'s.
 
-use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::Subcommand;
 use common::cart::Sku;
-use common::license::{self, LicenseDigest, LicenseDigester, LicenseKey};
+use common::license::LicenseDigester;
 use common::mode::Mode;
 use common::seal::{Purpose, Sealer};
 use serde::Serialize;
+use storage::pg::audit_log::Actor;
 use storage::pg::held_license_keys;
-use storage::pg::license_keys::{self, FreeKey, NewDigest};
+use storage::pg::license_keys;
 use storage::pg::products::{self, Product, Source};
-use storage::{Pg, StorageError};
+use storage::stock::key_file::{FileError, KeyFile};
+use storage::stock::{Chunk, Importer, Report};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::context::Context;
-use super::key_file::{FileError, KeyFile};
 use super::output::Progress;
 use super::{Failure, arguments, held_stock};
 
 /// Lines in one transaction.
 const CHUNK_LINES: usize = 5_000;
-/// Invalid lines that the report names; the others are only counted.
-const INVALID_LINES_SHOWN: usize = 20;
 
 #[derive(Debug, Subcommand)]
 pub enum StockCommand {
@@ -104,9 +103,9 @@ async fn level(context: &Context, slug: &str) -> Result<(), Failure> {
     }
     let store = context.store(slug).await?;
     let client = context.client().await?;
-    let products = products::of_store(&**client, store.id).await?;
-    let free = license_keys::levels(&**client, store.id).await?;
-    let held = held_license_keys::levels(&**client, store.id).await?;
+    let products = products::of_store(&*client, store.id).await?;
+    let free = license_keys::levels(&*client, store.id).await?;
+    let held = held_license_keys::levels(&*client, store.id).await?;
     let pooled = products.iter().map(|(product, _)| product).filter(|product| product.source == Source::Pool);
     let level = |product: &Product, mode| {
         let count =
@@ -119,27 +118,12 @@ async fn level(context: &Context, slug: &str) -> Result<(), Failure> {
     })
 }
 
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    new: u64,
-    duplicate: u64,
-    invalid: u64,
-    invalid_lines: Vec<InvalidLine>,
-}
-
-#[derive(Debug, Serialize)]
-struct InvalidLine {
-    line: u64,
-    reason: String,
-}
-
-impl Report {
-    fn text(&self) -> String {
-        let lines = self.invalid_lines.iter().map(|invalid| format!("\n  line {}: {}", invalid.line, invalid.reason)).collect::<String>();
-        let more = self.invalid - self.invalid_lines.len() as u64;
-        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-        format!("{} new, {} known already, {} invalid{lines}{more}", self.new, self.duplicate, self.invalid)
-    }
+/// A report for people.
+fn text(report: &Report) -> String {
+    let lines = report.invalid_lines.iter().map(|invalid| format!("\n  line {}: {}", invalid.line, invalid.reason)).collect::<String>();
+    let more = report.invalid - report.invalid_lines.len() as u64;
+    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    format!("{} new, {} known already, {} invalid{lines}{more}", report.new, report.duplicate, report.invalid)
 }
 
 /// A product that has a stock.
@@ -154,7 +138,10 @@ pub async fn pooled(context: &Context, slug: &str, sku: &Sku) -> Result<Product,
 async fn import(context: &Context, slug: &str, sku: &Sku, mode: Mode, file: &Path) -> Result<(), Failure> {
     let product = pooled(context, slug, sku).await?;
     let (mut chunks, reading) = read_in_background(file)?;
-    let importer = Importer::new(context, product, mode);
+    let secrets = &context.settings.secrets;
+    let digester = LicenseDigester::new(&secrets.license_digest);
+    let sealer = Sealer::new(&secrets.sealing, Purpose::License, rand::random());
+    let importer = Importer { pg: &context.pg, product: &product, mode, actor: Actor::CommandLine, digester: &digester, sealer: &sealer };
     let progress = Progress::new();
     let mut report = Report::default();
     while let Some(chunk) = chunks.recv().await {
@@ -168,117 +155,29 @@ async fn import(context: &Context, slug: &str, sku: &Sku, mode: Mode, file: &Pat
     }
     drop(progress);
     reading.join().map_err(|_| Failure::other("reading the file ended before its end: import it again, no key is taken in twice"))?;
-    context.output.show(&report, || report.text())
-}
-
-/// What one transaction takes in.
-#[derive(Debug, Default)]
-struct Chunk {
-    keys: Vec<LicenseKey>,
-    invalid: Vec<InvalidLine>,
+    context.output.show(&report, || text(&report))
 }
 
 type Chunks = mpsc::Receiver<Result<Chunk, FileError>>;
 
+/// Opens a file; `-` is standard input.
+pub fn open(file: &Path) -> io::Result<KeyFile<Box<dyn BufRead + Send>>> {
+    let stdin = file == Path::new("-");
+    Ok(KeyFile::new(if stdin { Box::new(BufReader::new(io::stdin())) } else { Box::new(BufReader::new(File::open(file)?)) }))
+}
+
 /// Reads on a thread of its own, one chunk ahead. The channel closes after the last chunk or the first error.
 fn read_in_background(file: &Path) -> Result<(Chunks, thread::JoinHandle<()>), Failure> {
-    let entries = KeyFile::open(file).map_err(|error| Failure::other(format!("{}: {error}", file.display())))?;
+    let mut entries = open(file).map_err(|error| Failure::other(format!("{}: {error}", file.display())))?;
     let (sender, chunks) = mpsc::channel(1);
     let reading = thread::Builder::new().name("key file".into()).spawn(move || {
-        let mut entries = entries.peekable();
-        while entries.peek().is_some() {
-            let chunk = entries.by_ref().take(CHUNK_LINES).try_fold(Chunk::default(), |mut chunk, entry| {
-                let entry = entry?;
-                match entry.key {
-                    Ok(key) => chunk.keys.push(key),
-                    Err(reason) => chunk.invalid.push(InvalidLine { line: entry.line, reason }),
-                }
-                Ok(chunk)
-            });
+        while let Some(chunk) = Chunk::read(&mut entries, CHUNK_LINES).transpose() {
+            let is_last = chunk.is_err();
             // Nobody receives any more when the import has failed.
-            if sender.blocking_send(chunk).is_err() {
+            if sender.blocking_send(chunk).is_err() || is_last {
                 return;
             }
         }
     });
     Ok((chunks, reading.map_err(|error| Failure::other(format!("a thread cannot be started: {error}")))?))
-}
-
-struct Importer {
-    pg: Pg,
-    product: Product,
-    mode: Mode,
-    digester: LicenseDigester,
-    sealer: Sealer,
-}
-
-/// A key on its way in. The order of the file is the order of sale.
-struct Incoming<'a> {
-    position: usize,
-    key: LicenseKey,
-    digest: LicenseDigest,
-    secret_id: &'a str,
-    /// What older secrets make of it.
-    older: Vec<LicenseDigest>,
-}
-
-impl Importer {
-    fn new(context: &Context, product: Product, mode: Mode) -> Self {
-        let secrets = &context.settings.secrets;
-        let digester = LicenseDigester::new(&secrets.license_digest);
-        let sealer = Sealer::new(&secrets.sealing, Purpose::License, rand::random());
-        Self { pg: context.pg.clone(), product, mode, digester, sealer }
-    }
-
-    async fn take_in(&self, chunk: Chunk, report: &mut Report) -> Result<(), StorageError> {
-        let lines = chunk.keys.len() as u64;
-        let new = if chunk.keys.is_empty() { 0 } else { self.insert(chunk.keys).await? };
-        report.new += new;
-        report.duplicate += lines - new;
-        report.invalid += chunk.invalid.len() as u64;
-        let room = INVALID_LINES_SHOWN - report.invalid_lines.len();
-        report.invalid_lines.extend(chunk.invalid.into_iter().take(room));
-        Ok(())
-    }
-
-    /// Inserts the keys that do not exist yet, in one transaction. Returns how many.
-    async fn insert(&self, keys: Vec<LicenseKey>) -> Result<u64, StorageError> {
-        let mut incoming: Vec<Incoming<'_>> =
-            keys.into_iter().enumerate().filter_map(|(position, key)| self.incoming(position, key)).collect();
-        // Sorted, the first of equal keys staying: who claims the same digests in the same order waits, and never in a circle.
-        incoming.sort_by_key(|incoming| incoming.digest);
-        incoming.dedup_by_key(|incoming| incoming.digest);
-
-        let mut client = self.pg.client().await?;
-        let tx = client.transaction().await?;
-        let older: Vec<LicenseDigest> = incoming.iter().flat_map(|incoming| incoming.older.iter().copied()).collect();
-        if !older.is_empty() {
-            let known = license_keys::known_digests(&*tx, self.product.store_id, self.mode, &older).await?;
-            let known: HashSet<LicenseDigest> = known.into_iter().collect();
-            incoming.retain(|incoming| !incoming.older.iter().any(|digest| known.contains(digest)));
-        }
-        let (store_id, mode) = (self.product.store_id, self.mode);
-        let digests: Vec<NewDigest<'_>> =
-            incoming.iter().map(|&Incoming { digest, secret_id, .. }| NewDigest { store_id, mode, digest, secret_id }).collect();
-        let claimed: HashSet<LicenseDigest> = license_keys::claim_digests(&*tx, &digests).await?.into_iter().collect();
-        incoming.retain(|incoming| claimed.contains(&incoming.digest));
-        incoming.sort_by_key(|incoming| incoming.position);
-        let free: Vec<FreeKey> = incoming.iter().map(|incoming| self.sealed(&incoming.key)).collect();
-        license_keys::insert(&*tx, &free).await?;
-        tx.commit().await?;
-        Ok(free.len() as u64)
-    }
-
-    fn incoming(&self, position: usize, key: LicenseKey) -> Option<Incoming<'_>> {
-        let mut candidates = self.digester.candidates(self.product.store_id, self.mode, &key).into_iter();
-        // There is always a first: a list of secrets is never empty.
-        let (secret_id, digest) = candidates.next()?;
-        Some(Incoming { position, key, digest, secret_id, older: candidates.map(|(_, digest)| digest).collect() })
-    }
-
-    fn sealed(&self, key: &LicenseKey) -> FreeKey {
-        let id = Uuid::now_v7();
-        let place = license::place(self.product.store_id, self.product.id, id);
-        FreeKey { id, product_id: self.product.id, mode: self.mode, sealed: self.sealer.seal(&place, key.expose().as_bytes()) }
-    }
 }

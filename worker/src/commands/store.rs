@@ -3,6 +3,8 @@
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use common::geo::{CountryCode, Subdivisions};
 use common::order::facts::Policy;
+use common::return_hosts::{MalformedHosts, ReturnHosts};
+use storage::pg::audit_log::Actor;
 use storage::pg::stores::{self, Store, TaxSettings};
 
 use super::Failure;
@@ -29,7 +31,7 @@ pub enum StoreCommand {
     /// List all stores
     List,
     /// Change a store; what is not named stays as it is
-    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(["licensing", "country", "prices", "when_refunded", "while_disputed"])))]
+    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(["licensing", "country", "prices", "when_refunded", "while_disputed", "return_hosts"])))]
     Set {
         /// Which
         #[arg(long, value_parser = arguments::slug)]
@@ -45,6 +47,9 @@ pub enum StoreCommand {
         /// What becomes of them while a dispute is open
         #[arg(long)]
         while_disputed: Option<WhileDisputed>,
+        /// Where customers may be sent back to: hosts with commas between them, or any
+        #[arg(long, value_name = "HOSTS", value_parser = return_hosts)]
+        return_hosts: Option<ReturnHosts>,
     },
 }
 
@@ -92,6 +97,10 @@ fn seller_country(text: &str) -> Result<SellerCountry, String> {
     Ok(SellerCountry(Some(country)))
 }
 
+fn return_hosts(text: &str) -> Result<ReturnHosts, MalformedHosts> {
+    if text == "any" { Ok(ReturnHosts::default()) } else { ReturnHosts::parse(text) }
+}
+
 impl TaxArguments {
     /// The settings with what was named.
     fn over(&self, settings: TaxSettings) -> TaxSettings {
@@ -117,21 +126,21 @@ impl StoreCommand {
                 output.show(&store, || format!("made store {}", described(&store)))
             }
             Self::List => {
-                let all = stores::list(&**context.client().await?).await?;
+                let all = stores::list(&*context.client().await?).await?;
                 output.list(&all, ["SLUG", "NAME", "LICENSING", "COUNTRY", "PRICES"], |store| {
                     let country = or_dash(store.tax.country);
                     [store.slug.clone(), store.name.clone(), on_off(store).to_owned(), country, prices(store).to_owned()]
                 })
             }
-            Self::Set { slug, licensing, tax, when_refunded, while_disputed } => {
+            Self::Set { slug, licensing, tax, when_refunded, while_disputed, return_hosts } => {
                 let mut store = context.store(&slug).await?;
                 if let Some(licensing) = licensing {
                     store.licensing = licensing == OnOff::On;
-                    stores::set_licensing(&context.pg, store.id, store.licensing).await?;
+                    stores::set_licensing(&context.pg, store.id, store.licensing, Actor::CommandLine).await?;
                 }
                 if tax.country.is_some() || tax.prices.is_some() {
                     store.tax = tax.over(store.tax);
-                    stores::set_tax(&context.pg, store.id, store.tax).await?;
+                    stores::set_tax(&context.pg, store.id, store.tax, Actor::CommandLine).await?;
                 }
                 if when_refunded.is_some() || while_disputed.is_some() {
                     let Policy { revoke_when_refunded, suspend_while_disputed } = store.policy;
@@ -139,7 +148,11 @@ impl StoreCommand {
                         revoke_when_refunded: when_refunded.map_or(revoke_when_refunded, |what| what == WhenRefunded::Revoke),
                         suspend_while_disputed: while_disputed.map_or(suspend_while_disputed, |what| what == WhileDisputed::Suspend),
                     };
-                    stores::set_policy(&context.pg, store.id, store.policy).await?;
+                    stores::set_policy(&context.pg, store.id, store.policy, Actor::CommandLine).await?;
+                }
+                if let Some(hosts) = return_hosts {
+                    stores::set_return_hosts(&context.pg, store.id, &hosts, Actor::CommandLine).await?;
+                    store.return_hosts = hosts;
                 }
                 output.show(&store, || format!("store {}", described(&store)))
             }
@@ -150,13 +163,14 @@ impl StoreCommand {
 fn described(store: &Store) -> String {
     let Policy { revoke_when_refunded, suspend_while_disputed } = store.policy;
     format!(
-        "{}: licensing {}, country {}, prices {}, license keys {} when refunded and {} while disputed",
+        "{}: licensing {}, country {}, prices {}, license keys {} when refunded and {} while disputed, customers sent back to {}",
         store.slug,
         on_off(store),
         or_dash(store.tax.country),
         prices(store),
         if revoke_when_refunded { "revoked" } else { "kept" },
         if suspend_while_disputed { "suspended" } else { "kept" },
+        if store.return_hosts.as_slice().is_empty() { "any host".to_owned() } else { store.return_hosts.as_slice().join(", ") },
     )
 }
 

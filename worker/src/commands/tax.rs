@@ -97,10 +97,10 @@ async fn import(context: &Context, file: &Path, dry_run: bool) -> Result<(), Fai
     let text = read(file)?;
     let mut client = context.client().await?;
     let tx = client.transaction().await.map_err(storage::StorageError::from)?;
-    tax_rates::lock(&*tx).await?;
-    let before = tax_rates::table(&*tx, &compiled_in()?).await?;
+    tax_rates::lock(&tx).await?;
+    let before = tax_rates::table(&tx, &compiled_in()?).await?;
     let (rates, after) = before.import(&text).map_err(|bad| refused(file, &bad))?;
-    let there = tax_rates::count(&*tx).await?;
+    let there = tax_rates::count(&tx).await?;
     if there + rates.len() as i64 > tax_rates::ROWS_MAX {
         return Err(Failure::other(format!(
             "{there} rates are imported already, and with these {} there would be more than {}: put what is still needed into one file, \
@@ -111,7 +111,7 @@ async fn import(context: &Context, file: &Path, dry_run: bool) -> Result<(), Fai
     }
     let report = Report { dry_run, rows: rates.len() as u64, difference: Difference::between(&before, &after) };
     if !dry_run {
-        tax_rates::insert(&*tx, &rates).await?;
+        tax_rates::insert(&tx, &rates).await?;
         tx.commit().await.map_err(storage::StorageError::from)?;
     }
     context.output.show(&report, || report.text("imported"))
@@ -121,16 +121,16 @@ async fn refresh(context: &Context, dry_run: bool) -> Result<(), Failure> {
     let compiled_in = compiled_in()?;
     let mut client = context.client().await?;
     let tx = client.transaction().await.map_err(storage::StorageError::from)?;
-    tax_rates::lock(&*tx).await?;
-    let rows = tax_rates::count(&*tx).await? as u64;
-    let difference = match tax_rates::table(&*tx, &compiled_in).await {
+    tax_rates::lock(&tx).await?;
+    let rows = tax_rates::count(&tx).await? as u64;
+    let difference = match tax_rates::table(&tx, &compiled_in).await {
         Ok(before) => Difference::between(&before, &compiled_in),
         // Rows that cannot be used changed nothing, and this is how to get rid of them.
         Err(storage::StorageError::Corrupt(_)) => Difference::default(),
         Err(error) => return Err(error.into()),
     };
     if !dry_run && rows > 0 {
-        tax_rates::clear(&*tx).await?;
+        tax_rates::clear(&tx).await?;
         tx.commit().await.map_err(storage::StorageError::from)?;
     }
     let report = Report { dry_run, rows, difference };
@@ -140,7 +140,7 @@ async fn refresh(context: &Context, dry_run: bool) -> Result<(), Failure> {
 async fn show(context: &Context, country: CountryCode, subdivision: Option<&str>, date: Option<&str>) -> Result<(), Failure> {
     let today = rfc3339(SystemClock::new().now().unix_ms);
     let date = parse_date(date.unwrap_or(&today[..10])).map_err(|error| Failure::usage(error.to_string()))?;
-    let table = tax_rates::table(&**context.client().await?, &compiled_in()?).await?;
+    let table = tax_rates::table(&*context.client().await?, &compiled_in()?).await?;
     let rates = table.rates(country, subdivision, date).map_err(|error| Failure::other(error.to_string()))?;
     if context.output.is_json() {
         return context.output.show(&rates, String::new);

@@ -14,6 +14,7 @@ use common::webhook::ids::{DeliveryId, EndpointId};
 use common::webhook::secret::WebhookSecret;
 use common::webhook_target::{Rules, Target};
 use serde::Serialize;
+use storage::pg::audit_log::Actor;
 use storage::pg::webhook_endpoints::{self, Changes, Endpoint, NewEndpoint, Which};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -162,7 +163,7 @@ impl Named {
 
     async fn find(&self, context: &Context) -> Result<(Endpoint, Which), Failure> {
         let which = self.which(context).await?;
-        let endpoint = webhook_endpoints::get(&**context.client().await?, which).await?;
+        let endpoint = webhook_endpoints::get(&*context.client().await?, which).await?;
         Ok((endpoint.ok_or_else(|| self.not_there())?, which))
     }
 
@@ -269,7 +270,7 @@ async fn add(context: &Context, owner: &Owner, url: &str, events: Vec<String>) -
     let secret = new_secret();
     let sealed = seal(context, which.id, &secret);
     let new = NewEndpoint { which, url: url.as_str(), events: &events, sealed_secret: &sealed };
-    let endpoint = webhook_endpoints::create(&context.pg, &new).await?.ok_or_else(|| {
+    let endpoint = webhook_endpoints::create(&context.pg, &new, Actor::CommandLine).await?.ok_or_else(|| {
         let Owner { store, mode } = owner;
         Failure::other(format!("store {store:?} has {ENDPOINTS_MAX} webhook endpoints in mode {mode}, and may have no more: remove one"))
     })?;
@@ -279,7 +280,7 @@ async fn add(context: &Context, owner: &Owner, url: &str, events: Vec<String>) -
 
 async fn list(context: &Context, owner: &Owner) -> Result<(), Failure> {
     let store = context.store(&owner.store).await?;
-    let found = webhook_endpoints::list(&**context.client().await?, store.id, owner.mode).await?;
+    let found = webhook_endpoints::list(&*context.client().await?, store.id, owner.mode).await?;
     let shown: Vec<Shown<'_>> = found.iter().map(Shown::from).collect();
     context.output.list(&shown, ["WEBHOOK", "URL", "EVENTS", "STATE", "FAILURES", "FAILING SINCE", "CREATED"], |endpoint| {
         [
@@ -296,7 +297,7 @@ async fn list(context: &Context, owner: &Owner) -> Result<(), Failure> {
 
 async fn change(context: &Context, webhook: &Named, changes: &Changes) -> Result<(), Failure> {
     let which = webhook.which(context).await?;
-    let endpoint = webhook_endpoints::change(&**context.client().await?, which, changes).await?;
+    let endpoint = webhook_endpoints::change(&context.pg, which, changes, Actor::CommandLine).await?;
     let endpoint = endpoint.ok_or_else(|| webhook.not_there())?;
     let shown = Shown::from(&endpoint);
     context.output.show(&shown, || shown.text())
@@ -306,7 +307,7 @@ async fn rotate(context: &Context, webhook: &Named, revoke_previous: bool) -> Re
     let which = webhook.which(context).await?;
     let secret = new_secret();
     let sealed = seal(context, which.id, &secret);
-    let endpoint = webhook_endpoints::rotate(&**context.client().await?, which, &sealed, revoke_previous).await?;
+    let endpoint = webhook_endpoints::rotate_alone(&context.pg, which, &sealed, revoke_previous, Actor::CommandLine).await?;
     let endpoint = endpoint.ok_or_else(|| webhook.not_there())?;
     let shown = Shown { secret: Some(secret.expose()), ..Shown::from(&endpoint) };
     context.output.show(&shown, || shown.text())
@@ -318,7 +319,7 @@ async fn remove(context: &Context, webhook: &Named) -> Result<(), Failure> {
         removed: EndpointId,
     }
     let which = webhook.which(context).await?;
-    if !webhook_endpoints::remove(&**context.client().await?, which).await? {
+    if !webhook_endpoints::remove(&context.pg, which, Actor::CommandLine).await? {
         return Err(webhook.not_there());
     }
     context.output.show(&Removed { removed: webhook.id }, || format!("webhook endpoint {} is removed", webhook.id))

@@ -69,9 +69,9 @@ impl ApplyStripeEvents {
     }
 
     async fn sweep(&self, stop: &CancellationToken) -> Result<(), StorageError> {
-        stripe_events::unpark(&**self.pg.client().await?, STEP).await?;
+        stripe_events::unpark(&*self.pg.client().await?, STEP).await?;
         while !stop.is_cancelled() {
-            let waiting = stripe_events::claim(&**self.pg.client().await?, CLAIM_MAX, AGAIN).await?;
+            let waiting = stripe_events::claim(&*self.pg.client().await?, CLAIM_MAX, AGAIN).await?;
             if waiting.is_empty() {
                 break;
             }
@@ -79,7 +79,7 @@ impl ApplyStripeEvents {
             self.apply(waiting).await?;
         }
         while !stop.is_cancelled() {
-            let fillable = order_payments::fillable(&**self.pg.client().await?, STEP).await?;
+            let fillable = order_payments::fillable(&*self.pg.client().await?, STEP).await?;
             let mut filled = 0;
             for (mode, id) in &fillable {
                 match self.payments.fill(*mode, id).await {
@@ -103,14 +103,14 @@ impl ApplyStripeEvents {
         for event in waiting {
             if event.tries > TRIES_MAX {
                 tracing::error!(event = event.id, "giving up an event of Stripe's: it ended every worker that took it");
-                stripe_events::refuse(&**self.pg.client().await?, &event.id, "it could not be applied in many tries").await?;
+                stripe_events::refuse(&*self.pg.client().await?, &event.id, "it could not be applied in many tries").await?;
                 self.count(&[Applied::Refused]);
                 continue;
             }
             let subject = match &event.fact {
                 Ok(fact) => fact.subject.clone(),
                 Err(reason) => {
-                    stripe_events::refuse(&**self.pg.client().await?, &event.id, reason).await?;
+                    stripe_events::refuse(&*self.pg.client().await?, &event.id, reason).await?;
                     self.count(&[Applied::Refused]);
                     continue;
                 }

@@ -62,10 +62,10 @@ impl Sweeper {
     async fn sweep(&mut self, stop: &CancellationToken) -> Result<(), StorageError> {
         while !stop.is_cancelled() {
             self.forgive().await?;
-            let fresh = orders::claim_fresh(&**self.pg.client().await?, CLAIM_MAX, RETRY_AFTER).await?;
+            let fresh = orders::claim_fresh(&*self.pg.client().await?, CLAIM_MAX, RETRY_AFTER).await?;
             let nothing_new = fresh.is_empty();
             self.complete(fresh).await?;
-            let suspect = orders::claim_suspect(&**self.pg.client().await?, RETRY_AFTER).await?;
+            let suspect = orders::claim_suspect(&*self.pg.client().await?, RETRY_AFTER).await?;
             if nothing_new && suspect.is_none() {
                 return Ok(());
             }
@@ -110,7 +110,7 @@ impl Sweeper {
 
     async fn forgive(&mut self) -> Result<(), StorageError> {
         if !self.unforgiven.is_empty() {
-            orders::forgive_start(&**self.pg.client().await?, &self.unforgiven).await?;
+            orders::forgive_start(&*self.pg.client().await?, &self.unforgiven).await?;
             self.unforgiven.clear();
         }
         Ok(())

@@ -80,7 +80,7 @@ impl CreatePayment {
 
     async fn payment(&self, job: &PaymentJob) -> Result<PaymentOutcome, Trouble> {
         // In a block of its own, so that no connection is held while Stripe is asked.
-        let payable = { order_payments::payable(&**self.pg.client().await?, job.mode, &job.order_id).await? };
+        let payable = { order_payments::payable(&*self.pg.client().await?, job.mode, &job.order_id).await? };
         let Some(payable) = payable else { return Ok(PaymentOutcome::Settled) };
         let is_new = payable.payment_intent.is_none();
         let payment = self.stripe.payment(&payable).await?;

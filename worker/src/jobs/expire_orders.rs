@@ -45,7 +45,7 @@ impl ExpireOrders {
     }
 
     async fn sweep(&self) -> Result<(), StorageError> {
-        let unpaid = { orders::unpaid(&**self.pg.client().await?, self.after, STEP).await? };
+        let unpaid = { orders::unpaid(&*self.pg.client().await?, self.after, STEP).await? };
         for (mode, id) in unpaid {
             if self.payments.expire(mode, &id).await? {
                 self.metrics.orders_expired_total.inc();

@@ -57,9 +57,9 @@ impl Follower {
     /// is committed between the look and the loading is loaded twice, and never missed.
     async fn catch_up(&self, loaded: &mut Option<Option<changes::Position>>) -> Result<(), StorageError> {
         let client = self.pg.client().await?;
-        let newest = changes::newest_of_tax(&**client).await?;
+        let newest = changes::newest_of_tax(&*client).await?;
         if *loaded != Some(newest) {
-            self.taxes.load(&**client).await?;
+            self.taxes.load(&*client).await?;
             *loaded = Some(newest);
         }
         Ok(())

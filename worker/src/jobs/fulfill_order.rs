@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use common::backoff;
 use common::fulfill::FulfillOutcome;
 use common::job::{FULFILL_ORDER, FulfillJob, JOB_VERSION, NewOrder, Reply};
+use common::trace::Trace;
 use storage::crash_point::reach;
 use storage::queue::Entry;
 use storage::queue::backend::Batch;
@@ -77,7 +78,7 @@ impl FulfillOrder {
                 match self.fulfillment.write_down(&job.order).await {
                     Ok(()) => self.questions.settle(entry, "written_down", settler),
                     Err(error) => {
-                        tracing::warn!(%error, request_id = job.request_id, "could not write a redelivered job down; its asker must ask again");
+                        tracing::warn!(%error, request_id = job.request_id, trace_id = job.order.trace.as_ref().map(Trace::id), "could not write a redelivered job down; its asker must ask again");
                         self.questions.settle(entry, "unavailable", settler);
                     }
                 }
@@ -100,7 +101,12 @@ impl FulfillOrder {
             }
             Err(Failed::Broken(reason)) => {
                 for Taken { entry, job } in taken {
-                    tracing::error!(reason, request_id = job.request_id, "a job failed");
+                    tracing::error!(
+                        reason,
+                        request_id = job.request_id,
+                        trace_id = job.order.trace.as_ref().map(Trace::id),
+                        "a job failed"
+                    );
                     self.questions.reply(vec![reply(job, FulfillOutcome::Unknown)]).await;
                     self.questions.bury(entry, &reason, settler).await;
                 }

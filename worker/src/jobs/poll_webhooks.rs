@@ -62,8 +62,8 @@ pub async fn run(pg: Pg, dispatcher: Dispatcher, interval: Duration, stop: Cance
 
 async fn tend(pg: &Pg) -> Result<(), StorageError> {
     let client = pg.client().await?;
-    webhook_deliveries::release_waiting(&**client).await?;
-    webhook_deliveries::replay(&**client, STEP_ROWS).await?;
-    webhook_deliveries::give_up_removed(&**client, STEP_ROWS).await?;
+    webhook_deliveries::release_waiting(&*client).await?;
+    webhook_deliveries::replay(&*client, STEP_ROWS).await?;
+    webhook_deliveries::give_up_removed(&*client, STEP_ROWS).await?;
     Ok(())
 }

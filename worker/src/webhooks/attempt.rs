@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::seal::Sealer;
+use common::trace::{TRACEPARENT, TRACESTATE};
+use common::webhook;
 use common::webhook::schedule::{retry_after, wait_after};
 use common::webhook::secret::{WebhookSecret, WebhookSigner};
 use common::webhook_target::{Rules, Target};
@@ -18,11 +20,11 @@ use super::lanes::Sign;
 use crate::outgoing::{self, Attempt};
 
 /// Who is calling.
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("AnonymousPay-Webhooks/", env!("CARGO_PKG_VERSION")));
+const AGENT: HeaderValue = HeaderValue::from_static(webhook::AGENT);
 /// The page's own header.
-const SIGNATURE: HeaderName = HeaderName::from_static("x-anonymouspay-signature");
+const SIGNATURE: HeaderName = HeaderName::from_static(webhook::SIGNATURE);
 /// The same under the secret before, for a day after a rotation.
-const SIGNATURE_PREVIOUS: HeaderName = HeaderName::from_static("x-anonymouspay-signature-previous");
+const SIGNATURE_PREVIOUS: HeaderName = HeaderName::from_static(webhook::SIGNATURE_PREVIOUS);
 
 /// An endpoint, ready to be sent to.
 pub struct Recipient {
@@ -69,7 +71,7 @@ impl Recipient {
     fn headers(&self, claimed: &Claimed, unix_s: u64) -> HeaderMap {
         let value = |text: String| HeaderValue::try_from(text).expect("ids, numbers and encoded digests are visible ASCII");
         let body = claimed.body.as_bytes();
-        let mut headers = HeaderMap::with_capacity(7);
+        let mut headers = HeaderMap::with_capacity(9);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, AGENT);
         headers.insert(SIGNATURE, value(self.signer.sign(body)));
@@ -82,6 +84,12 @@ impl Recipient {
         headers.insert("webhook-id", value(claimed.event_id.to_string()));
         headers.insert("webhook-timestamp", HeaderValue::from(unix_s));
         headers.insert("webhook-signature", value(standard));
+        if let Some(trace) = &claimed.trace {
+            headers.insert(TRACEPARENT, value(trace.parent().to_owned()));
+            if !trace.state().is_empty() {
+                headers.insert(TRACESTATE, value(trace.state().to_owned()));
+            }
+        }
         headers
     }
 }

@@ -38,10 +38,11 @@ async fn happen(pg: &Pg, store_id: i64, count: usize) {
         mode: Mode::Live,
         idempotency_key: None,
         request: request.clone(),
+        trace: None,
     };
     let orders: Vec<NewOrder> = (0..count).map(|_| order()).collect();
     let happened: Vec<(EventKind, &NewOrder)> = orders.iter().map(|order| (EventKind::Created, order)).collect();
-    events::insert_of_fulfillment(&**pg.client().await.unwrap(), &happened, "2026-03-02T12:00:00Z", None).await.expect("events");
+    events::insert_of_fulfillment(&*pg.client().await.unwrap(), &happened, "2026-03-02T12:00:00Z", None).await.expect("events");
 }
 
 async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {

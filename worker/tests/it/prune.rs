@@ -158,6 +158,7 @@ fn order(store_id: i64, reference: &str, email: &str) -> NewOrder {
         mode: Mode::Live,
         idempotency_key: Some("key".into()),
         request: FulfillRequest::parse(body.to_string().as_bytes()).unwrap(),
+        trace: None,
     }
 }
 

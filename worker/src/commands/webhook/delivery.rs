@@ -5,19 +5,15 @@ use std::borrow::Cow;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, value_parser};
 use common::clock::{Clock, SystemClock, rfc3339};
-use common::event::EventBody;
 use common::ids::OrderId;
 use common::webhook::ids::DeliveryId;
 use common::webhook::request::parse_time;
 use serde::Serialize;
-use storage::pg::webhook_attempts::{self, Attempt, Delivery, Filter};
+use storage::pg::webhook_attempts::{self, Attempt, Delivery, Filter, Span};
 use uuid::Uuid;
 
 use super::super::output::{Progress, or_dash};
 use super::{Context, Failure, Named};
-
-/// Deliveries of one statement.
-const BATCH: i64 = 1_000;
 
 /// Which deliveries to list.
 #[derive(Debug, Args)]
@@ -138,7 +134,7 @@ impl Shown<'_> {
 
 async fn find(context: &Context, webhook: &Named, id: DeliveryId) -> Result<(Delivery, Uuid), Failure> {
     let (_, which) = webhook.find(context).await?;
-    let found = webhook_attempts::delivery(&**context.client().await?, which, id.0).await?;
+    let found = webhook_attempts::delivery(&*context.client().await?, which, id.0).await?;
     let (delivery, _) = found.ok_or_else(|| Failure::other(format!("webhook endpoint {} has no delivery {id}", webhook.id)))?;
     Ok((delivery, which.id))
 }
@@ -146,7 +142,7 @@ async fn find(context: &Context, webhook: &Named, id: DeliveryId) -> Result<(Del
 /// The body stays out: it has a customer's address in it.
 pub async fn show(context: &Context, webhook: &Named, id: DeliveryId) -> Result<(), Failure> {
     let (delivery, _) = find(context, webhook, id).await?;
-    let attempts = webhook_attempts::of_delivery(&**context.client().await?, id.0).await?;
+    let attempts = webhook_attempts::of_delivery(&*context.client().await?, id.0).await?;
     let attempts = Some(attempts.iter().map(ShownAttempt::from).collect());
     let shown = Shown { attempts, ..Shown::from(&delivery) };
     context.output.show(&shown, || shown.text())
@@ -156,7 +152,7 @@ pub async fn list(context: &Context, webhook: &Named, filter: FilterArguments) -
     let (_, which) = webhook.find(context).await?;
     let FilterArguments { status, order, starting_after, limit } = filter;
     let filter = Filter { status, order_id: order.map(String::from), before: starting_after.map(|id| id.0) };
-    let found = webhook_attempts::deliveries(&**context.client().await?, which, &filter, limit).await?;
+    let found = webhook_attempts::deliveries(&*context.client().await?, which, &filter, limit).await?;
     let shown: Vec<Shown<'_>> = found.iter().map(Shown::from).collect();
     context.output.list(&shown, ["DELIVERY", "EVENT", "ORDER", "STATUS", "ATTEMPTS", "NEXT ATTEMPT", "CREATED", "SETTLED"], |delivery| {
         [
@@ -176,8 +172,7 @@ pub async fn test(context: &Context, webhook: &Named) -> Result<(), Failure> {
     let which = webhook.which(context).await?;
     let unix_ms = SystemClock::new().now().unix_ms;
     let (event_id, order_id) = (Uuid::now_v7(), OrderId::new(unix_ms, rand::random()));
-    let body = EventBody::of_test(&order_id, which.mode.is_live(), event_id, &rfc3339(unix_ms)).to_json();
-    let id = webhook_attempts::insert_test(&**context.client().await?, which, event_id, order_id.as_str(), &body).await?;
+    let id = webhook_attempts::send_test(&*context.client().await?, which, event_id, &order_id, unix_ms, None).await?;
     let id = DeliveryId(id.ok_or_else(|| webhook.not_there())?);
     let (delivery, _) = find(context, webhook, id).await?;
     let shown = Shown::from(&delivery);
@@ -195,19 +190,20 @@ pub async fn resend(context: &Context, webhook: &Named, what: ResendArguments) -
     let mut report = Resent { resent: 0 };
     if let Some(id) = delivery {
         let (_, endpoint_id) = find(context, webhook, id).await?;
-        report.resent = webhook_attempts::resend(&**context.client().await?, endpoint_id, &[id.0]).await?;
+        report.resent = webhook_attempts::resend(&*context.client().await?, endpoint_id, &[id.0]).await?;
     } else {
         let range = from.zip(to).ok_or_else(|| Failure::usage("name a delivery, or a span of time with --from and --to"))?;
-        if range.0 >= range.1 {
+        let span = Span { from_ms: range.0, to_ms: range.1, all };
+        if span.from_ms >= span.to_ms {
             return Err(Failure::usage("--to must be after --from"));
         }
         let (_, which) = webhook.find(context).await?;
         let (client, progress, mut after) = (context.client().await?, Progress::new(), 0);
         loop {
-            let ids = webhook_attempts::ids_between(&**client, which, range, all, after, BATCH).await?;
-            let Some(last) = ids.last() else { break };
-            after = *last;
-            report.resent += webhook_attempts::resend(&**client, which.id, &ids).await?;
+            let (resent, next) = webhook_attempts::resend_span(&*client, which, span, after).await?;
+            report.resent += resent;
+            let Some(last) = next else { break };
+            after = last;
             progress.say(&format!("{} deliveries made due", report.resent));
         }
     }

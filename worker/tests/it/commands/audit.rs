@@ -16,10 +16,11 @@ const VIOLATED: i32 = 11;
 impl Installation {
     /// As an edge does that nobody answers.
     async fn write_down_an_order(&self) {
-        let store = stores::find(&**self.pg.client().await.unwrap(), "demo").await.unwrap().unwrap();
+        let store = stores::find(&*self.pg.client().await.unwrap(), "demo").await.unwrap().unwrap();
         let body = r#"{"customer_email":"a@example.com","items":[{"sku":"POOL","quantity":1}],"external_reference":"ref-1"}"#;
         let request = FulfillRequest::parse(body.as_bytes()).unwrap();
-        let order = NewOrder { order_id: OrderId::new(1, 1), store_id: store.id, mode: Mode::Live, idempotency_key: None, request };
+        let order =
+            NewOrder { order_id: OrderId::new(1, 1), store_id: store.id, mode: Mode::Live, idempotency_key: None, request, trace: None };
         let sealer = Sealer::new(&self.settings.load().unwrap().secrets.sealing, Purpose::OrderRequest, rand::random());
         let sealed = sealer.seal(order.order_id.as_str().as_bytes(), &serde_json::to_vec(&order.request).unwrap());
         assert!(orders::write_down(&self.pg, &order, &sealed, "2026-03-02T12:00:00Z").await.unwrap());

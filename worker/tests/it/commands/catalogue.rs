@@ -21,6 +21,12 @@ async fn a_store_is_made_once_and_can_be_changed() {
     assert_eq!((&kept["revoke_when_refunded"], &kept["suspend_while_disputed"]), (&json!(true), &json!(false)));
     let stands = "select count(*) from stores where slug = 'demo' and revoke_when_refunded and not suspend_while_disputed";
     assert_eq!(installation.count(stands).await, 1);
+    let hosts = installation.json(&["store", "set", "--slug", "demo", "--return-hosts", "Shop.example,shop.example"]);
+    assert_eq!(hosts["return_hosts"], json!(["shop.example"]));
+    let wrong = installation.run(&["store", "set", "--slug", "demo", "--return-hosts", "https://shop.example"]);
+    wrong.fails(2, &["is not a host: write shop.example"]);
+    let any = installation.json(&["store", "set", "--slug", "demo", "--return-hosts", "any"]);
+    assert_eq!(any["return_hosts"], json!([]));
     installation.run(&["store", "set", "--slug", "none", "--licensing", "on"]).fails(1, &["no store \"none\"", "worker store list"]);
 
     let listed = installation.json(&["store", "list"]);
@@ -30,8 +36,8 @@ async fn a_store_is_made_once_and_can_be_changed() {
         installation.run(&["store", "list"]).stdout,
         "SLUG  NAME        LICENSING  COUNTRY  PRICES\na     A           off        -        as usual\ndemo  Demo Größe  off        -        as usual\n"
     );
-    // Two creations, one change: edges hear of each.
-    assert_eq!(installation.count("select count(*) from changes where kind = 'store'").await, 3);
+    // Two creations, three changes: edges hear of each.
+    assert_eq!(installation.count("select count(*) from changes where kind = 'store'").await, 5);
 }
 
 #[tokio::test]

@@ -103,10 +103,10 @@ async fn four_imports_of_one_file_at_once_make_every_key_once() {
     let mut holder = installation.pg.client().await.unwrap();
     let holder = holder.transaction().await.unwrap();
     let digester = LicenseDigester::new(&installation.settings.load().unwrap().secrets.license_digest);
-    let store_id = stores::find(&*holder, "demo").await.unwrap().unwrap().id;
+    let store_id = stores::find(&holder, "demo").await.unwrap().unwrap().id;
     let (secret_id, digest) = digester.digest(store_id, Mode::Live, &LicenseKey::parse(&keys[KEYS / 2]).unwrap());
     let held = NewDigest { store_id, mode: Mode::Live, digest, secret_id };
-    assert_eq!(license_keys::claim_digests(&*holder, &[held]).await.unwrap(), [digest]);
+    assert_eq!(license_keys::claim_digests(&holder, &[held]).await.unwrap(), [digest]);
     let children: Vec<_> = [&forward, &backward, &forward, &backward]
         .map(|file| {
             let mut command = installation.command(&[&IMPORT[..], &[file.path().to_str().unwrap()]].concat());

@@ -16,6 +16,7 @@ use common::order::OrderStatus;
 use common::seal::{Purpose, Sealer};
 use serde_json::json;
 use storage::Pg;
+use storage::pg::audit_log::Actor;
 use storage::pg::{changes, migrations, orders, stores};
 use testkit::process::{Launch, Process};
 use testkit::servers::{Binaries, DataFolder, Host, Kind, Postgres, PostgresOptions};
@@ -107,7 +108,7 @@ impl Shopkeeper {
             starts_max: 5,
         };
         migrations::run(&pg).await.expect("a schema");
-        let store = stores::find(&**pg.client().await.expect("a connection"), "demo").await.expect("an answer");
+        let store = stores::find(&*pg.client().await.expect("a connection"), "demo").await.expect("an answer");
         Self { installation: Installation { settings, pg }, fulfillment, store_id: store.map_or(0, |store| store.id) }
     }
 
@@ -126,7 +127,7 @@ impl Shopkeeper {
         let body = json!({ "customer_email": "a@example.org", "items": items, "external_reference": reference });
         let request = FulfillRequest::parse(body.to_string().as_bytes()).expect("a request");
         let order_id = OrderId::new(1_772_452_800_000, rand::random());
-        NewOrder { order_id, store_id: self.store_id, mode: Mode::Live, idempotency_key: None, request }
+        NewOrder { order_id, store_id: self.store_id, mode: Mode::Live, idempotency_key: None, request, trace: None }
     }
 
     /// Sends these requests, a few together. What each was answered.
@@ -144,7 +145,7 @@ impl Shopkeeper {
         let client = self.installation.pg.client().await.expect("a connection");
         // Whatever a worker that is gone had planned.
         client.batch_execute("update orders set next_attempt_at = now() where status = 'processing'").await.expect("that it is done");
-        let claimed = orders::claim_fresh(&**client, 100, Duration::from_secs(1)).await.expect("orders");
+        let claimed = orders::claim_fresh(&*client, 100, Duration::from_secs(1)).await.expect("orders");
         self.fulfillment.complete(claimed).await.expect("that they are completed").fulfilled
     }
 
@@ -221,7 +222,7 @@ async fn past() -> Past {
     // Written down by an edge before that moment, and completed after it.
     keeper.fulfillment.write_down(&keeper.order("waiting")).await.unwrap();
     let client = pg.client().await.unwrap();
-    let end = changes::end(&**client).await.unwrap();
+    let end = changes::end(&*client).await.unwrap();
     client.query("select pg_create_restore_point('noon')", &[]).await.unwrap();
 
     assert_eq!(keeper.complete_what_is_processing().await, 1);
@@ -232,8 +233,8 @@ async fn past() -> Past {
     late.extend(keeper.send(&references("late", 50)).await);
     let mut late_positions = Vec::new();
     for n in 0..40 {
-        stores::set_licensing(&pg, keeper.store_id, n % 2 == 1).await.unwrap();
-        late_positions.push(changes::end(&**client).await.unwrap());
+        stores::set_licensing(&pg, keeper.store_id, n % 2 == 1, Actor::CommandLine).await.unwrap();
+        late_positions.push(changes::end(&*client).await.unwrap());
     }
     assert!(given_twice(&early, &late).is_empty());
     assert!(late.iter().all(|answer| !answer.replayed || answer.reference == "waiting"));
@@ -303,12 +304,12 @@ async fn after_a_restore_to_an_earlier_moment_no_license_key_goes_to_another() {
 
     // An edge that ran through it all: ids begin again where the restored database stood, so that its place looks as if it were there.
     let client = keeper.installation.pg.client().await.unwrap();
-    assert!(changes::after(&**client, past.end, 100).await.unwrap().is_some_and(|new| new.is_empty()), "the same past leads on");
-    stores::set_licensing(&keeper.installation.pg, keeper.store_id, true).await.unwrap();
-    let end = changes::end(&**client).await.unwrap();
+    assert!(changes::after(&*client, past.end, 100).await.unwrap().is_some_and(|new| new.is_empty()), "the same past leads on");
+    stores::set_licensing(&keeper.installation.pg, keeper.store_id, true, Actor::CommandLine).await.unwrap();
+    let end = changes::end(&*client).await.unwrap();
     let stood = past.late_positions.iter().find(|position| position.id == end.id).expect("an id that was given before");
-    assert!(changes::after(&**client, *stood, 100).await.unwrap().is_none(), "and another one does not");
-    assert!(changes::after(&**client, past.end, 100).await.unwrap().is_some_and(|new| new.len() == 1));
+    assert!(changes::after(&*client, *stood, 100).await.unwrap().is_none(), "and another one does not");
+    assert!(changes::after(&*client, past.end, 100).await.unwrap().is_some_and(|new| new.len() == 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

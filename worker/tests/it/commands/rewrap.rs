@@ -57,7 +57,7 @@ impl Installation {
     /// Everything that can be sealed: an order with a key of the pool and a generated one, an order that is still to be worked on, and
     /// three dead letters: a job, the request of an order, and one that never was sealed.
     async fn fill(&self) {
-        let demo = stores::find(&**self.pg.client().await.unwrap(), "demo").await.unwrap().unwrap();
+        let demo = stores::find(&*self.pg.client().await.unwrap(), "demo").await.unwrap().unwrap();
         let digester = LicenseDigester::new(&self.settings.load().unwrap().secrets.license_digest);
         let fulfillment = Fulfillment {
             pg: self.pg.clone(),
@@ -70,7 +70,7 @@ impl Installation {
         let order = |n: u64, items: &str| {
             let body = format!(r#"{{"customer_email":"a@example.com","items":{items},"external_reference":"ref-{n}"}}"#);
             let request = FulfillRequest::parse(body.as_bytes()).unwrap();
-            NewOrder { order_id: OrderId::new(n, n), store_id: demo.id, mode: Mode::Live, idempotency_key: None, request }
+            NewOrder { order_id: OrderId::new(n, n), store_id: demo.id, mode: Mode::Live, idempotency_key: None, request, trace: None }
         };
         let both = r#"[{"sku":"POOL","quantity":1},{"sku":"MADE","quantity":1}]"#;
         let outcome = fulfillment.fulfill(&[order(1, both)]).await.unwrap().pop();
@@ -79,15 +79,15 @@ impl Installation {
         let given_up = order(2, both);
         fulfillment.write_down(&given_up).await.unwrap();
         let client = self.pg.client().await.unwrap();
-        let claimed = orders::claim_fresh(&**client, 1, Duration::from_secs(1)).await.unwrap();
+        let claimed = orders::claim_fresh(&*client, 1, Duration::from_secs(1)).await.unwrap();
         assert_eq!(fulfillment.complete(claimed).await.unwrap().dead_letters, 1);
         fulfillment.write_down(&order(3, both)).await.unwrap();
 
         let job = self.sealer(Purpose::Job).seal(JOB_PLACE, b"job");
-        dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", &job).await.unwrap();
-        dead_letters::insert(&**client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
+        dead_letters::insert(&*client, Uuid::now_v7(), "fulfill_order", "broken", &job).await.unwrap();
+        dead_letters::insert(&*client, Uuid::now_v7(), "fulfill_order", "broken", b"never was sealed").await.unwrap();
         let pool: i64 = client.query_one("select id from products where sku = 'POOL'", &[]).await.unwrap().get(0);
-        assert_eq!(held_license_keys::hold(&**client, pool, Mode::Live, 1).await.unwrap(), 1);
+        assert_eq!(held_license_keys::hold(&*client, pool, Mode::Live, 1).await.unwrap(), 1);
     }
 
     /// Everything that is sealed, opened with the configured secrets.
@@ -95,15 +95,15 @@ impl Installation {
         let client = self.pg.client().await.unwrap();
         let mut opened = Vec::new();
         for shelf in [Shelf::Free, Shelf::Held, Shelf::Sold] {
-            for key in rewrap::licenses(&**client, shelf, Uuid::nil(), 100).await.unwrap() {
+            for key in rewrap::licenses(&*client, shelf, Uuid::nil(), 100).await.unwrap() {
                 let place = license::place(key.store_id, key.product_id, key.id);
                 opened.push(self.sealer(Purpose::License).open(&place, &key.sealed).unwrap().to_vec());
             }
         }
-        for (id, sealed) in rewrap::order_requests(&**client, None, 100).await.unwrap() {
+        for (id, sealed) in rewrap::order_requests(&*client, None, 100).await.unwrap() {
             opened.push(self.sealer(Purpose::OrderRequest).open(id.as_str().as_bytes(), &sealed).unwrap().to_vec());
         }
-        let letters = rewrap::dead_letters(&**client, Uuid::nil(), 100).await.unwrap();
+        let letters = rewrap::dead_letters(&*client, Uuid::nil(), 100).await.unwrap();
         opened.push(self.sealer(Purpose::OrderRequest).open(OrderId::new(2, 2).as_str().as_bytes(), &letters[0].sealed).unwrap().to_vec());
         opened.push(self.sealer(Purpose::Job).open(JOB_PLACE, &letters[1].sealed).unwrap().to_vec());
         opened.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
@@ -168,12 +168,12 @@ async fn a_key_that_an_order_holds_is_left_alone_and_still_counted() {
     let order = client.transaction().await.unwrap();
     let product_id: i64 = order.query_one("select id from products where sku = 'POOL'", &[]).await.unwrap().get(0);
     let need = Need { product_id, mode: Mode::Live, count: 1 };
-    let held = license_keys::take(&*order, &[need], Busy::Skip).await.unwrap();
+    let held = license_keys::take(&order, &[need], Busy::Skip).await.unwrap();
 
     let report = old.rotating().json(&["secrets", "rewrap"]);
     assert_eq!((&report["license_keys"]["rewrapped"], &report["hanging_on_older"]["sealing"]["t1"]), (&json!(2), &json!(1)));
     // The order comes to nothing, and the key goes back as it was.
-    license_keys::insert(&*order, &held).await.unwrap();
+    license_keys::insert(&order, &held).await.unwrap();
     order.commit().await.unwrap();
     let report = old.rotating().json(&["secrets", "rewrap"]);
     assert_eq!((&report["license_keys"]["rewrapped"], &report["hanging_on_older"]["sealing"]["t1"]), (&json!(1), &json!(0)));
