@@ -4,14 +4,14 @@ import http from 'k6/http';
 import { json, nothingWrong } from './lib/judge.js';
 import { contradictions } from './lib/rates.js';
 import { reports } from './lib/report.js';
-import { baseUrl, options as arrivals, required } from './lib/run.js';
+import { baseUrl, options as of, required } from './lib/run.js';
 
 const [store, sku, key] = ['STORE', 'SKU', 'LOADTEST_API_KEY'].map(required);
 const url = `${baseUrl}/api/v1/stores/${store}/checkout/session/`;
 const params = { headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' }, tags: { name: 'checkout' } };
 const tokens = new Set();
 
-export const options = arrivals(20, 100);
+export const options = of(20, { checkout: 100 });
 
 export default function () {
   const quantity = 1 + ((__ITER + __VU) % 1000);

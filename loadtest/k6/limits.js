@@ -1,12 +1,12 @@
 // Rate limits: one caller empties a bucket of its own and goes on asking; every answer agrees with a model of the bucket.
-// Needs a bucket that is full and nobody else's: wait a minute after another run from the same address.
+// The caller has an address of its own, and so a bucket that is full and nobody else's.
 
 import http from 'k6/http';
 import { sleep } from 'k6';
 import { nothingWrong } from './lib/judge.js';
 import { Bucket, contradictions, read } from './lib/rates.js';
 import { reports } from './lib/report.js';
-import { baseUrl } from './lib/run.js';
+import { address, baseUrl } from './lib/run.js';
 
 const url = `${baseUrl}/api/v1/tax/rates/?country=GB`;
 
@@ -17,11 +17,12 @@ export const options = {
 };
 
 export default function () {
+  const headers = address(0);
   let bucket = null;
   let [asked, refused] = [0, 0];
   const ask = () => {
     const sentMs = Date.now();
-    const response = http.get(url, { tags: { name: 'tax' }, responseCallback: http.expectedStatuses(200, 429) });
+    const response = http.get(url, { headers, tags: { name: 'tax' }, responseCallback: http.expectedStatuses(200, 429) });
     const answeredMs = Date.now() + 1;
     bucket ??= new Bucket(read(response).limit);
     asked += 1;

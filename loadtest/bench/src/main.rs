@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::baseline::{self, AnswerSize};
 use bench::machine;
-use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, queue, start, stripe, webhooks};
+use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, portal, queue, start, stripe, webhooks};
 use bench::report::Report;
 use bench::system::{Program, Programs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,6 +62,8 @@ enum Part {
     Stripe,
     /// Memory of a million API keys and of idle connections
     Memory,
+    /// Pages of the portal, of a store with 100,000 orders and a million license keys
+    Portal,
     /// How soon every edge knows of a revocation and of a price
     Follow,
     /// How long a second `cargo stack up` takes
@@ -140,6 +142,7 @@ async fn measure(plan: &Plan<'_>, parts: &[Part]) -> Result<Report> {
             Part::Webhooks => Box::pin(webhooks::run(plan)).await?,
             Part::Stripe => Box::pin(stripe::run(plan)).await?,
             Part::Memory => Box::pin(memory::run(plan)).await?,
+            Part::Portal => Box::pin(portal::run(plan)).await?,
             Part::Follow => Box::pin(follow::run(plan)).await?,
             Part::Start => start::run(plan)?,
         });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::mode::Mode;
 use common::money::Currency;
+use storage::pg::audit_log::Actor;
 use storage::pg::{api_keys, products};
 use storage::{redis, revocations};
 use testkit::http::Client;
@@ -56,7 +57,7 @@ pub async fn run(plan: &Plan<'_>) -> Result<Report> {
         asking.until(201).await.context("a new key")?;
         let started = Instant::now();
         let revoking = async {
-            ensure!(api_keys::revoke(&servers.pg, id).await?.is_some(), "the key is gone");
+            ensure!(api_keys::revoke(&servers.pg, id, Actor::CommandLine).await?.is_some(), "the key is gone");
             Ok(revocations::publish(&publisher, &settings.queue.prefix, id).await?)
         };
         let (revoked, refused) = tokio::join!(revoking, asking.until(401));

@@ -161,6 +161,7 @@ fn job(reply_to: &str) -> Result<FulfillJob> {
         mode: Mode::Live,
         idempotency_key: None,
         request,
+        trace: None,
     };
     let request_id = id.simple().to_string();
     Ok(FulfillJob { v: JOB_VERSION, id, reply_to: reply_to.to_owned(), request_id, ttl_ms: 4_000, order })

@@ -50,7 +50,7 @@ pub async fn run(plan: &Plan<'_>) -> Result<Report> {
     let edge = servers.start_edge(&plan.programs.edge, &settings, None).await?;
     let worker = servers.start_worker(&plan.programs.worker, &settings).await?;
 
-    let count = plan.size(2_000, 200);
+    let count = plan.size(5_000, 200);
     let (mut p50s, mut p99s, mut cpu, mut behind, mut peaks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=plan.rounds {
         let orders = pending(&servers.pg, &shop, &product, count).await?;

@@ -220,7 +220,7 @@ impl Partners {
     async fn happen(&self, stores: &[i64]) -> Result<()> {
         let orders = stores.iter().map(|&store_id| order(store_id)).collect::<Result<Vec<NewOrder>>>()?;
         let happened: Vec<(EventKind, &NewOrder)> = orders.iter().map(|order| (EventKind::Created, order)).collect();
-        let due = events::insert_of_fulfillment(&**self.pg.client().await?, &happened, CREATED_AT, None).await?.due;
+        let due = events::insert_of_fulfillment(&*self.pg.client().await?, &happened, CREATED_AT, None).await?.due;
         let job = DeliverJob { v: JOB_VERSION, due: due.iter().map(|due| (due.id, due.endpoint_id)).collect() };
         self.producer.push(&serde_json::to_vec(&job)?).await?;
         Ok(())
@@ -272,5 +272,12 @@ impl Partners {
 fn order(store_id: i64) -> Result<NewOrder> {
     let body = br#"{"customer_email":"customer@example.com","items":[{"sku":"WIN-11-PRO","quantity":1}],"external_reference":"reference","currency":"GBP","total_minor":2999}"#;
     let request = FulfillRequest::parse(body).map_err(|errors| anyhow::anyhow!("the order: {errors:?}"))?;
-    Ok(NewOrder { order_id: OrderId::new(1_772_452_800_250, rand::random()), store_id, mode: Mode::Live, idempotency_key: None, request })
+    Ok(NewOrder {
+        order_id: OrderId::new(1_772_452_800_250, rand::random()),
+        store_id,
+        mode: Mode::Live,
+        idempotency_key: None,
+        request,
+        trace: None,
+    })
 }

@@ -1,6 +1,6 @@
 //! Each part once, small. What they find means nothing here: nothing is built for speed, and others are at work.
 
-use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, queue};
+use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, portal, queue};
 use bench::report::Report;
 
 use crate::roles::programs;
@@ -60,6 +60,14 @@ async fn keys_and_connections_take_memory() {
     let folder = Folder::new();
     let report = Box::pin(memory::run(&folder.plan())).await.unwrap();
     assert_eq!(measured(&report).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_the_portal_are_timed() {
+    let folder = Folder::new();
+    let report = Box::pin(portal::run(&folder.plan())).await.unwrap();
+    assert_eq!(measured(&report).len(), 1);
+    assert_eq!(report.notes.len(), 18, "every kind of page: {report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

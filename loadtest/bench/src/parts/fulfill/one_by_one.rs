@@ -111,7 +111,14 @@ fn sample() -> Result<NewOrder> {
         currency: None,
         total_minor: None,
     };
-    Ok(NewOrder { order_id: OrderId::new(1_772_452_800_250, 0), store_id: 1, mode: Mode::Live, idempotency_key: None, request })
+    Ok(NewOrder {
+        order_id: OrderId::new(1_772_452_800_250, 0),
+        store_id: 1,
+        mode: Mode::Live,
+        idempotency_key: None,
+        request,
+        trace: None,
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,34 @@
+// Everything at once, in the proportions of an ordinary day: mostly sessions, some look-ups, some orders, a few customers on our pages, and
+// their payments and webhooks.
+
+import cartStep from './cart.js';
+import checkoutStep from './checkout.js';
+import fulfillStep from './fulfill.js';
+import geoTaxStep from './geo_tax.js';
+import stripeStep from './stripe.js';
+import webhooksStep from './webhooks.js';
+import { reports } from './lib/report.js';
+import { arrivals, promises } from './lib/run.js';
+
+export const options = {
+  scenarios: {
+    checkout: arrivals(10, 'checkout'),
+    geo_tax: arrivals(3, 'geoTax'),
+    fulfill: arrivals(3, 'fulfill'),
+    webhooks: arrivals(1, 'webhooks'),
+    cart: arrivals(0.5, 'cart'),
+    stripe: arrivals(0.5, 'stripe'),
+  },
+  thresholds: promises({ checkout: 200, subdivisions: 200, tax_rates: 200, fulfill: 1000, page: 1000, stripe_event: 200 }),
+  summaryTrendStats: ['min', 'med', 'p(95)', 'p(99)', 'max'],
+};
+
+export const checkout = checkoutStep;
+export const geoTax = geoTaxStep;
+export const fulfill = fulfillStep;
+export const webhooks = webhooksStep;
+export const cart = cartStep;
+export const stripe = stripeStep;
+
+export { teardown } from './fulfill.js';
+export const handleSummary = (data) => reports('mixed', data);
