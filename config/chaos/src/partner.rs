@@ -93,7 +93,7 @@ impl Partner {
     /// Waits until nothing is left to be delivered.
     pub async fn rest(&self, deadline: Instant, pg: &Pg) -> Result<()> {
         loop {
-            let backlog = storage::pg::webhook_deliveries::backlog(&**pg.client().await?).await?;
+            let backlog = storage::pg::webhook_deliveries::backlog(&*pg.client().await?).await?;
             if backlog.pending == 0 {
                 return Ok(());
             }

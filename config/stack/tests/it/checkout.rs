@@ -125,7 +125,7 @@ async fn a_customer_goes_from_the_link_to_license_keys_and_the_partner_hears_of_
     let told: Vec<Value> = receiver.received().iter().map(|received| serde_json::from_slice(&received.body).unwrap()).collect();
     let events: Vec<_> = told.iter().map(|body| (body["event"].as_str().unwrap(), body["external_reference"].as_str())).collect();
     assert_eq!(events, [("order.created", Some("link-1")), ("order.fulfilled", Some("link-1"))]);
-    let checkout = order_checkouts::get(&**system.pg.client().await.unwrap(), &id).await.unwrap().unwrap();
+    let checkout = order_checkouts::get(&*system.pg.client().await.unwrap(), &id).await.unwrap().unwrap();
     assert!(!checkout.is_market);
     assert_eq!((checkout.tax_quote.tax_minor.get(), checkout.tax_quote.rates[0].rate_ppm), (1_000, 200_000));
     edge.stop().await;
@@ -383,7 +383,7 @@ async fn the_marketplace_makes_an_order_in_each_store_and_keeps_where_it_came_fr
 async fn listed(system: &System, shop: &Shop, slug: &str) -> i64 {
     let product = shop.generated(&system.pg, &format!("GAME-{slug}")).await.unwrap();
     let client = system.pg.client().await.unwrap();
-    assert!(storage::pg::listings::add(&**client, product.id).await.unwrap());
+    assert!(storage::pg::listings::add(&*client, product.id).await.unwrap());
     product.id
 }
 

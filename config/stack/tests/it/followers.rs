@@ -9,6 +9,7 @@ use common::money::Currency;
 use common::session::SessionSigner;
 use serde_json::{Value, json};
 use storage::pg::api_keys::{self, Quotas};
+use storage::pg::audit_log::Actor;
 use storage::pg::products;
 use storage::revocations;
 use testkit::http::{Client, Response};
@@ -135,7 +136,7 @@ async fn a_revoked_key_is_refused_everywhere_within_a_second() {
         until_all_say(&edges, &key, ("A", "GBP"), 201, Instant::now(), "a new key works").await;
         let since = Instant::now();
         if way != Way::Redis {
-            let change = api_keys::revoke(&system.pg, id).await.unwrap();
+            let change = api_keys::revoke(&system.pg, id, Actor::CommandLine).await.unwrap();
             assert!(change.is_some());
         }
         if way != Way::Postgres {
@@ -149,7 +150,7 @@ async fn a_revoked_key_is_refused_everywhere_within_a_second() {
     until_all_say(&edges, &key, ("A", "GBP"), 201, Instant::now(), "a new key works").await;
     block_in_place(|| system.redis.stop().unwrap());
     let since = Instant::now();
-    api_keys::revoke(&system.pg, id).await.unwrap();
+    api_keys::revoke(&system.pg, id, Actor::CommandLine).await.unwrap();
     until_all_say(&edges, &key, ("A", "GBP"), 401, since, "a key revoked while Redis is away is refused").await;
 }
 
@@ -204,7 +205,7 @@ async fn changed_limits_hold_within_a_second_and_keep_the_bucket() {
         }
     }
     // Six of ten tokens are gone, 36 s worth. Of a hundred a minute that is sixty: forty are left, not a hundred.
-    api_keys::set_quotas(&system.pg, id, quotas(Some(100))).await.unwrap();
+    api_keys::set_quotas(&system.pg, id, quotas(Some(100)), Actor::CommandLine).await.unwrap();
     for edge in &edges {
         let client = edge.client(&key);
         let (limit, left) = eventually("the new limit", ONE_SECOND, async || {
@@ -215,8 +216,8 @@ async fn changed_limits_hold_within_a_second_and_keep_the_bucket() {
         // Looking cost a token of six seconds each time, before the change was there; time gave a few back.
         assert!(limit == 100 && left < 45, "{left}");
     }
-    api_keys::set_quotas(&system.pg, id, quotas(None)).await.unwrap();
-    api_keys::set_quotas(&system.pg, id, quotas(Some(1))).await.unwrap();
+    api_keys::set_quotas(&system.pg, id, quotas(None), Actor::CommandLine).await.unwrap();
+    api_keys::set_quotas(&system.pg, id, quotas(Some(1)), Actor::CommandLine).await.unwrap();
     for edge in &edges {
         let client = edge.client(&key);
         let refused: Value = eventually("the lowered limit", ONE_SECOND, async || {

@@ -9,6 +9,7 @@ use common::seal::{Purpose, Sealer};
 use common::webhook::ids::EndpointId;
 use serde_json::Value;
 use storage::pg::api_keys::Quotas;
+use storage::pg::audit_log::Actor;
 use storage::pg::webhook_endpoints::{self, NewEndpoint, Which};
 use storage::pg::{products, webhook_attempts};
 use testkit::shop::{Shop, license_keys};
@@ -91,10 +92,10 @@ async fn documented_webhook(system: &System, shop: &Shop) {
     let sealed_secret = sealer.seal(&webhook_endpoints::place(id), b"a secret of the partner's own");
     // Nothing is ever sent to it: it is disabled before there is anything to send.
     let new = NewEndpoint { which, url: "https://your-site.com/webhooks", events: &[], sealed_secret: &sealed_secret };
-    webhook_endpoints::create(&system.pg, &new).await.unwrap().unwrap();
+    webhook_endpoints::create(&system.pg, &new, Actor::CommandLine).await.unwrap().unwrap();
     let client = system.pg.client().await.unwrap();
     let event_id = Uuid::now_v7();
-    webhook_attempts::insert_test(&**client, which, event_id, "ORD-01JDZ8YQ3MA2C4E6GK", "{}").await.unwrap().unwrap();
+    webhook_attempts::insert_test(&*client, which, event_id, "ORD-01JDZ8YQ3MA2C4E6GK", "{}", None).await.unwrap().unwrap();
     let sql = "update webhook_endpoints set enabled = false, disabled_reason = 'its owner disabled it';
                update webhook_deliveries set status = 'exhausted', settled_at = now();
                insert into webhook_deliveries overriding system value

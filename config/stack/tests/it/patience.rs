@@ -25,6 +25,7 @@ fn job(sealer: &Sealer, store_id: i64, number: usize) -> Vec<u8> {
         mode: Mode::Live,
         idempotency_key: None,
         request: FulfillRequest::parse(body.as_bytes()).unwrap(),
+        trace: None,
     };
     let (reply_to, request_id) = ("ap:replies:nobody".into(), format!("req-{number}"));
     let job = FulfillJob { v: JOB_VERSION, id: Uuid::now_v7(), reply_to, request_id, ttl_ms: 3_600_000, order: new };

@@ -142,7 +142,7 @@ async fn whatever_the_order_of_arrival_orders_end_alike() {
             let body = answer.json();
             assert_eq!(body["status"], status.as_str(), "{body}");
             assert_eq!(license_keys_of(&answer).len(), usize::from(usable), "{body}");
-            let bodies = storage::pg::events::of_order(&**system.pg.client().await.unwrap(), order).await.unwrap();
+            let bodies = storage::pg::events::of_order(&*system.pg.client().await.unwrap(), order).await.unwrap();
             let last = last_of_each_kind(&bodies);
             assert_eq!(last.keys().collect::<Vec<_>>(), ["order.created", "order.disputed", "order.fulfilled", "order.refunded"]);
             assert_eq!(last["order.refunded"]["refunded_minor"], refund);

@@ -176,7 +176,7 @@ async fn every_order_tells_once_that_it_was_created_and_fulfilled() {
     let mut event_ids = std::collections::BTreeSet::new();
     for order in &orders {
         let id = OrderId::parse(order["order_id"].as_str().unwrap()).unwrap();
-        let bodies = events::of_order(&**client, &id).await.unwrap();
+        let bodies = events::of_order(&*client, &id).await.unwrap();
         let told: Vec<Value> = bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect();
         assert_eq!(told.len(), 2, "{bodies:?}");
         for (told, (name, status, sequence)) in told.iter().zip([("order.created", "processing", 1), ("order.fulfilled", "fulfilled", 2)]) {

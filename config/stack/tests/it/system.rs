@@ -186,8 +186,9 @@ impl System {
         let settings = self.worker_settings();
         let metrics = Metrics::new("worker", &[]).expect("metrics");
         let health = Health::new(&metrics);
+        let admin = AdminServer::start(settings.worker.admin_listen, metrics.clone(), health.clone()).expect("an admin listener");
         let running = worker::runner::start(&settings, &metrics, &health).expect("a worker");
-        Worker { running, health, metrics, drain_timeout: settings.worker.drain_timeout }
+        Worker { running, health, admin, metrics, drain_timeout: settings.worker.drain_timeout }
     }
 
     /// A store, and a live key for it that no limit stops.
@@ -205,7 +206,7 @@ impl System {
     /// How many license keys of a product are in stock.
     pub async fn free(&self, product: &Product, mode: common::mode::Mode) -> i64 {
         let client = self.pg.client().await.expect("a connection");
-        license_keys::count_free(&**client, product.id, mode, i64::MAX).await.expect("a count")
+        license_keys::count_free(&*client, product.id, mode, i64::MAX).await.expect("a count")
     }
 }
 
@@ -275,6 +276,7 @@ fn metric(metrics: &Metrics, line: &str) -> f64 {
 pub struct Worker {
     running: worker::runner::Running,
     health: Health,
+    admin: AdminServer,
     metrics: Metrics,
     drain_timeout: Duration,
 }
@@ -285,6 +287,11 @@ impl Worker {
         metric(&self.metrics, line)
     }
 
+    /// Where its admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
     /// Whether it says that it is ready.
     pub fn is_ready(&self) -> bool {
         self.health.is_ready()
@@ -293,6 +300,7 @@ impl Worker {
     /// Stops it as its program does at SIGTERM.
     pub async fn stop(self) {
         self.running.stop(self.drain_timeout).await;
+        self.admin.shutdown();
     }
 }
 

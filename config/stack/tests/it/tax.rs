@@ -41,13 +41,13 @@ async fn quote(edge: &Edge, country: &str) -> Result<TaxQuote, NoQuote> {
     edge.tax_quotes().quote(&request(country, 10_000), "test").await
 }
 
-async fn import_rate(system: &System, rate: &str) {
+pub async fn import_rate(system: &System, rate: &str) {
     let table = TaxTable::load(Arc::new(Subdivisions::load().unwrap())).unwrap();
     let (rates, _) = table.import(&format!("{}\n{rate}\n", import::HEADER)).unwrap();
     let mut client = system.pg.client().await.unwrap();
     let tx = client.transaction().await.unwrap();
-    tax_rates::lock(&*tx).await.unwrap();
-    tax_rates::insert(&*tx, &rates).await.unwrap();
+    tax_rates::lock(&tx).await.unwrap();
+    tax_rates::insert(&tx, &rates).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -94,7 +94,7 @@ async fn workers_answer_and_an_import_is_everywhere_within_a_second() {
     assert_eq!(rates["rates"][0]["rate_percent"], "17.50");
     let mut client = system.pg.client().await.unwrap();
     let tx = client.transaction().await.unwrap();
-    assert_eq!(tax_rates::clear(&*tx).await.unwrap(), 1);
+    assert_eq!(tax_rates::clear(&tx).await.unwrap(), 1);
     tx.commit().await.unwrap();
     eventually("the compiled-in rate", SOON, async || (quote(&edge, "GB").await.unwrap().tax_minor.get() == 2_000).then_some(())).await;
     edge.stop().await;
@@ -143,7 +143,7 @@ async fn without_a_worker_there_is_no_quote_after_three_seconds_and_the_question
     assert_eq!(queue.depth().await.unwrap(), 1);
     let worker = system.worker().await;
     eventually("the queue to be empty", SOON, async || (queue.depth().await.ok()? == 0).then_some(())).await;
-    assert_eq!(worker.metric(r#"worker_jobs_total{job="compute_tax",outcome="moot"}"#), 1.0);
+    assert_eq!(worker.metric(r#"worker_jobs_total{kind="compute_tax",outcome="moot"}"#), 1.0);
     assert_eq!(quote(&edge, "GB").await.unwrap().tax_minor.get(), 2_000);
     edge.stop().await;
     worker.stop().await;

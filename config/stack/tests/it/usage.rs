@@ -6,12 +6,13 @@ use common::clock::Clock;
 use common::mode::Mode;
 use serde_json::json;
 use storage::pg::api_keys::{self, ApiKeySummary, Quotas};
+use storage::pg::audit_log::Actor;
 use testkit::http::Client;
 
 use crate::system::{SOON, System, eventually, in_parallel};
 
 async fn summary(system: &System, store_id: i64, id: i64) -> ApiKeySummary {
-    let keys = api_keys::of_store(&**system.pg.client().await.unwrap(), store_id).await.unwrap();
+    let keys = api_keys::of_store(&*system.pg.client().await.unwrap(), store_id).await.unwrap();
     keys.into_iter().find(|key| key.id == id).unwrap()
 }
 
@@ -77,7 +78,7 @@ async fn the_last_use_of_a_revoked_key_is_reported_too() {
     let (id, key) = shop.key(&system.pg, Mode::Live, &[], Quotas::default()).await.unwrap();
     let edge = system.edge().await;
     assert_eq!(ask(&[edge.client(&key)], 7).await, 0);
-    api_keys::revoke(&system.pg, id).await.unwrap();
+    api_keys::revoke(&system.pg, id, Actor::CommandLine).await.unwrap();
     eventually("the report", SOON, async || (summary(&system, shop.store_id, id).await.requests_24h == 7).then_some(())).await;
     edge.stop().await;
 }

@@ -7,6 +7,7 @@ use common::mode::Mode;
 use http::{HeaderMap, Method};
 use serde_json::json;
 use storage::pg::api_keys::{self, Quotas};
+use storage::pg::audit_log::Actor;
 use storage::pg::stores;
 use testkit::http::{Client, Response};
 use testkit::shop::{Shop, license_keys};
@@ -108,12 +109,12 @@ async fn a_key_of_another_store_is_told_what_an_unknown_key_is_told() {
     assert_eq!(fulfill(&edge.client(&expiring), "two", &order("r-2", &[("SAME", 1)])).await.status, 201);
 
     // One key is revoked, one is rolled and its hour of overlap passes.
-    api_keys::revoke(&system.pg, revoked_id).await.unwrap();
+    api_keys::revoke(&system.pg, revoked_id, Actor::CommandLine).await.unwrap();
     let unknown = ApiKey::generate(Mode::Live, rand::random::<u64>);
     let rolled = ApiKey::generate(Mode::Live, rand::random::<u64>);
     let hasher = ApiKeyHasher::new(&system.settings().secrets.api_key_pepper);
     let (pepper_id, hash) = hasher.hash(&rolled);
-    api_keys::roll(&system.pg, expiring_id, rolled.hint(), pepper_id, hash, 3_600.0).await.unwrap();
+    api_keys::roll(&system.pg, expiring_id, rolled.hint(), pepper_id, hash, 3_600.0, Actor::CommandLine).await.unwrap();
     eventually("the rolled key to work", SOON, async || {
         (fulfill(&edge.client(rolled.expose()), "two", &order("r-3", &[("SAME", 1)])).await.status == 201).then_some(())
     })
@@ -171,7 +172,7 @@ async fn scopes_and_licensing_are_asked_for() {
         assert_eq!((refused.status.as_u16(), refused.code().as_str()), (401, "insufficient_scope"));
     }
 
-    stores::set_licensing(&system.pg, shop.store_id, false).await.unwrap();
+    stores::set_licensing(&system.pg, shop.store_id, false, Actor::CommandLine).await.unwrap();
     let refused = eventually("licensing to be off", SOON, async || {
         let answer = fulfill(&edge.client(&all), "demo", &order("r-3", &[("A", 1)])).await;
         (answer.status != 201).then_some(answer)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::mode::Mode;
 use common::webhook::secret::{WebhookSecret, WebhookSigner};
 use serde_json::Value;
+use storage::pg::audit_log::Actor;
 use storage::pg::webhook_attempts::{self, Attempt, Delivery, Filter};
 use storage::pg::webhook_endpoints::{self, Endpoint, Which};
 use testkit::receiver::{Answer, Behavior, Received, Receiver, Recording};
@@ -33,15 +34,15 @@ fn is_signed(received: &Received, secret: &WebhookSecret) -> bool {
 
 async fn deliveries(system: &System, which: Which) -> Vec<Delivery> {
     let client = system.pg.client().await.unwrap();
-    webhook_attempts::deliveries(&**client, which, &Filter::default(), 10_000).await.unwrap()
+    webhook_attempts::deliveries(&*client, which, &Filter::default(), 10_000).await.unwrap()
 }
 
 async fn attempts(system: &System, delivery: &Delivery) -> Vec<Attempt> {
-    webhook_attempts::of_delivery(&**system.pg.client().await.unwrap(), delivery.id).await.unwrap()
+    webhook_attempts::of_delivery(&*system.pg.client().await.unwrap(), delivery.id).await.unwrap()
 }
 
 async fn endpoint(system: &System, which: Which) -> Endpoint {
-    webhook_endpoints::get(&**system.pg.client().await.unwrap(), which).await.unwrap().unwrap()
+    webhook_endpoints::get(&*system.pg.client().await.unwrap(), which).await.unwrap().unwrap()
 }
 
 /// Events by order, as they came.
@@ -171,7 +172,7 @@ async fn gone_disables_and_enabling_sends_what_was_kept() {
     receiver.behave(Behavior::status(204));
     receiver.take_received();
     let changes = webhook_endpoints::Changes { enabled: Some(true), ..Default::default() };
-    webhook_endpoints::change(&**system.pg.client().await.unwrap(), which, &changes).await.unwrap();
+    webhook_endpoints::change(&system.pg, which, &changes, Actor::CommandLine).await.unwrap();
     receiver.wait_for_requests(11, SOON).await.unwrap();
     let received = receiver.received();
     assert!(received.iter().all(|received| is_signed(received, &secret)));

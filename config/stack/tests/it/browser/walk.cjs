@@ -1,60 +1,14 @@
 // Walks the hosted pages in headless Chromium. Arguments: the edge's address, a checkout path, a receipt's path, the address
 // of a payment with Stripe's form, a folder for screenshots.
 "use strict";
-const fs = require("fs");
-const path = require("path");
-const { chromium } = require("playwright-core");
-const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const common = require("./page.cjs");
+const { DESK, PHONE, must, tabTo, press, open } = common;
 
 const [base, checkout, receipt, stripe, shots] = process.argv.slice(2);
 
-function must(holds, what) {
-  if (!holds) throw new Error(what);
-}
-
-// What every page must be: accessible, without sideways scrolling, with nothing refused by its own policy.
 async function examine(page, name) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  must(serious.length === 0, `${name}: ${JSON.stringify(serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]))}`);
-  const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  must(sideways <= 0, `${name}: scrolls ${sideways} px sideways`);
+  await common.examine(page, shots, name);
   must(!/token=/.test(page.url()) || /gone$/.test(name), `${name}: a token in ${page.url()}`);
-  await page.screenshot({ path: path.join(shots, `${name}.png`), fullPage: true });
-}
-
-// Tab by tab to what has this accessible name, as somebody without a mouse would.
-async function tabTo(page, selector) {
-  for (let n = 0; n < 80; n++) {
-    await page.keyboard.press("Tab");
-    if (await page.evaluate((wanted) => document.activeElement.matches(wanted), selector)) {
-      const ring = await page.evaluate(() => {
-        const style = getComputedStyle(document.activeElement);
-        return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
-      });
-      must(ring, `no focus ring on ${selector}`);
-      return;
-    }
-  }
-  throw new Error(`${selector} cannot be reached with Tab on ${page.url()}`);
-}
-
-async function open(browser, options) {
-  const context = await browser.newContext(options);
-  context.setDefaultTimeout(15000);
-  const page = await context.newPage();
-  const problems = [];
-  page.on("console", (message) => {
-    if (message.type() === "error" && !/status of 4\d\d|status of 503/.test(message.text())) problems.push(message.text());
-  });
-  page.on("pageerror", (error) => problems.push(String(error)));
-  return { context, page, problems };
-}
-
-async function press(page, selector) {
-  await tabTo(page, selector);
-  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
 }
 
 // Link, cart, details, tax: by keyboard alone.
@@ -209,26 +163,14 @@ async function tabs(browser) {
   await context.close();
 }
 
-(async () => {
-  const env = { ...process.env, LD_LIBRARY_PATH: process.env.CHROMIUM_LIBRARIES };
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, env, args: ["--no-sandbox", "--disable-gpu"] });
-  try {
-    const desk = { viewport: { width: 1280, height: 800 }, locale: "en-GB" };
-    const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, locale: "en-GB", colorScheme: "dark" };
-    const french = { viewport: { width: 390, height: 844 }, locale: "fr-FR" };
-    for (const [device, options] of [["desk", desk], ["phone", phone]]) {
-      await walk(browser, device, options);
-      await others(browser, device, options);
-      await withStripe(browser, device, options);
-    }
-    await others(browser, "french", french);
-    await withoutScripts(browser);
-    await tabs(browser);
-    console.log("walked");
-  } finally {
-    await browser.close();
+common.walk(async (browser) => {
+  const french = { viewport: { width: 390, height: 844 }, locale: "fr-FR" };
+  for (const [device, options] of [["desk", { ...DESK, locale: "en-GB" }], ["phone", { ...PHONE, locale: "en-GB" }]]) {
+    await walk(browser, device, options);
+    await others(browser, device, options);
+    await withStripe(browser, device, options);
   }
-})().catch((error) => {
-  console.error(error);
-  process.exit(1);
+  await others(browser, "french", french);
+  await withoutScripts(browser);
+  await tabs(browser);
 });

@@ -146,6 +146,7 @@ impl Kind {
             mode: Mode::Live,
             idempotency_key: None,
             request: FulfillRequest::parse(body.as_bytes()).expect("a good request"),
+            trace: None,
         }
     }
 }

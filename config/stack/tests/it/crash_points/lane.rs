@@ -380,7 +380,7 @@ impl Lane {
         if kind == Kind::Told {
             let (id, order_id) = (Uuid::now_v7(), OrderId::new(1_700_000_000_000, rand::random()));
             let client = self.pg.client().await.expect("a connection");
-            let left = webhook_attempts::insert_test(&**client, self.endpoint, id, order_id.as_str(), &told_body(reference)).await;
+            let left = webhook_attempts::insert_test(&*client, self.endpoint, id, order_id.as_str(), &told_body(reference), None).await;
             assert!(left.expect("it is left").is_some());
             return;
         }
@@ -462,8 +462,8 @@ impl Lane {
         }
 
         self.dead_letters += kind.dead_letters();
-        assert_eq!(dead_letters::count(&**client).await.expect("a count"), self.dead_letters, "{name}: dead letters");
-        let free = license_keys::count_free(&**client, self.pooled.id, Mode::Live, FEW).await.expect("a count");
+        assert_eq!(dead_letters::count(&*client).await.expect("a count"), self.dead_letters, "{name}: dead letters");
+        let free = license_keys::count_free(&*client, self.pooled.id, Mode::Live, FEW).await.expect("a count");
         drop(client);
         if free < FEW {
             self.restock().await;

@@ -1,7 +1,7 @@
 //! What others have written signs events that we take, and takes events that we sign: Stripe's own libraries, of PyPI and of npm. Each
 //! refuses what we refuse.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,7 @@ use testkit::stripe::{Payment, signature};
 use tokio::task::block_in_place;
 
 use super::{LIVE, pending, system};
+use crate::node;
 use crate::python::Python;
 use crate::system::{System, until_order_is};
 
@@ -19,15 +20,6 @@ const TOOLS: &str = "stripe==16.1.0\nnodejs-wheel==22.20.0\n";
 const NPM_PACKAGE: &str = "stripe@23.1.0";
 /// The secret that is being rolled in.
 const NEXT: &str = "whsec_the_next_of_live_mode";
-
-fn install_npm_package(python: &Python) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("npm-stripe");
-    if !folder.join("node_modules").join("stripe").exists() {
-        let install = python.program("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&folder);
-        install.arg(NPM_PACKAGE).must_succeed().expect("npm installs; is the network there?");
-    }
-    folder
-}
 
 /// What a library says: headers that it has made for a body, by name, and whether it takes ours.
 fn ask(python: &Python, packages: &Path, program: &str, script: &str, body: &str) -> Value {
@@ -44,7 +36,7 @@ fn ask(python: &Python, packages: &Path, program: &str, script: &str, body: &str
 #[tokio::test(flavor = "multi_thread")]
 async fn stripes_own_libraries_and_we_agree() {
     let python = block_in_place(|| Python::with("stripe", TOOLS)).unwrap();
-    let packages = block_in_place(|| install_npm_package(&python));
+    let packages = block_in_place(|| node::packages(&python, "stripe", &[NPM_PACKAGE]));
     let mut system: System = system().await;
     system.set("STRIPE__LIVE_SIGNING_SECRETS", &format!("{NEXT},{LIVE}"));
     let (shop, key) = system.shop("demo").await;

@@ -36,6 +36,7 @@ fn order(store_id: i64) -> NewOrder {
         mode: Mode::Live,
         idempotency_key: None,
         request: FulfillRequest::parse(body).unwrap(),
+        trace: None,
     }
 }
 
@@ -69,7 +70,7 @@ async fn twenty_thousand_events_arrive_while_everything_breaks() {
                 // in the table has happened.
                 loop {
                     let inserted =
-                        async { events::insert_of_fulfillment(&**pg.client().await?, &happened, "2026-11-23T12:00:00Z", None).await };
+                        async { events::insert_of_fulfillment(&*pg.client().await?, &happened, "2026-11-23T12:00:00Z", None).await };
                     match inserted.await {
                         Ok(_) => break,
                         Err(error) if error.is_unique_violation() => break,

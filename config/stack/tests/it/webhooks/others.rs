@@ -1,17 +1,17 @@
 //! What others have written accepts what we sign, and nothing else: the page's example, the libraries of Standard Webhooks, and PHP.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::mode::Mode;
 use serde_json::{Map, Value, json};
-use testkit::process::Launch;
 use testkit::receiver::{Behavior, Received, Receiver};
-use testkit::servers::Host;
 use tokio::task::block_in_place;
 
+use crate::node;
+use crate::php::php;
 use crate::python::Python;
 use crate::system::{System, all_are, fulfill, in_parallel, order};
 
@@ -39,24 +39,6 @@ fn line(received: &Received) -> String {
     json!({"headers": headers, "body": STANDARD.encode(&received.body)}).to_string() + "\n"
 }
 
-/// PHP, from `PATH` or Debian.
-fn php() -> Launch {
-    if Launch::new("php", "php").arg("--version").must_succeed().is_ok() {
-        return Launch::new("php", "php");
-    }
-    let unpacked = Host::of_this_checkout("").unwrap().unpack("php-cli", &|line| eprintln!("{line}")).unwrap();
-    let mut programs: Vec<PathBuf> = fs::read_dir(unpacked.folder.join("usr/bin")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    programs.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("php") && path.is_file()));
-    programs.sort_unstable();
-    Launch::new("php", &programs[0]).arg("-n").env("LD_LIBRARY_PATH", unpacked.libraries)
-}
-
-/// The npm package, in a folder of its own.
-fn install_npm_package(python: &Python, folder: &Path) {
-    let installed = python.program("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(folder).arg(NPM_PACKAGE);
-    installed.must_succeed().expect("npm installs; is the network there?");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_deliveries_are_accepted_and_none_of_them_with_a_bit_changed() {
     let python = block_in_place(|| Python::with("webhooks", TOOLS)).unwrap();
@@ -81,13 +63,10 @@ async fn a_thousand_deliveries_are_accepted_and_none_of_them_with_a_bit_changed(
     let file = folder.path().join("deliveries.jsonl");
     fs::write(&file, receiver.received().iter().map(line).collect::<String>()).unwrap();
     block_in_place(|| {
-        install_npm_package(&python, folder.path());
-        // Node looks for packages beside the script.
-        let node_script = folder.path().join("verify.cjs");
-        fs::copy(scripts.join("verify.cjs"), &node_script).unwrap();
+        let packages = node::packages(&python, "webhooks", &[NPM_PACKAGE]);
         let verifiers = [
             python.program("python").arg(scripts.join("verify.py")),
-            python.program("node").arg(node_script),
+            python.program("node").env("NODE_PATH", packages.join("node_modules")).arg(scripts.join("verify.cjs")),
             php().arg(scripts.join("verify.php")),
         ];
         for verifier in verifiers {
