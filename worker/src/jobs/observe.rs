@@ -40,7 +40,7 @@ pub async fn run(
                     metrics.queue_oldest_seconds.with_label_values(&[queue]).set(backlog.oldest.as_secs() as i64);
                 }
             }
-            Err(error) => tracing::debug!(%error, "looking at the queues"),
+            Err(error) => tracing::warn!(%error, "looking at the queues"),
         }
         let backlog: Result<(i64, f64), StorageError> = async { orders::processing_backlog(&*pg.client().await?).await }.await;
         match backlog {
@@ -48,7 +48,7 @@ pub async fn run(
                 metrics.orders_processing.set(count);
                 metrics.orders_processing_oldest_seconds.set(oldest_s as i64);
             }
-            Err(error) => tracing::debug!(%error, "looking at the backlog"),
+            Err(error) => tracing::warn!(%error, "looking at the backlog"),
         }
         let (in_flight, waiting) = dispatcher.load();
         metrics.webhook_in_flight.set(in_flight as i64);
@@ -56,15 +56,15 @@ pub async fn run(
         if looks.is_multiple_of(WEBHOOKS_EVERY)
             && let Err(error) = look_at_webhooks(&pg, &metrics).await
         {
-            tracing::debug!(%error, "looking at the webhooks");
+            tracing::warn!(%error, "looking at the webhooks");
         }
         if let Err(error) = look_at_payments(&pg, &metrics).await {
-            tracing::debug!(%error, "looking at the payments");
+            tracing::warn!(%error, "looking at the payments");
         }
         if looks.is_multiple_of(STOCK_EVERY)
             && let Err(error) = look_at_stock(&pg, &metrics).await
         {
-            tracing::debug!(%error, "looking at the stock");
+            tracing::warn!(%error, "looking at the stock");
         }
         looks = looks.wrapping_add(1);
     }

@@ -116,7 +116,7 @@ pub const RIGHTS: [Rights; 31] = [
             ("insert", "store_id, sku, name, source, pattern, tax_category"),
             ("update", "name, tax_category, market_title, market_text"),
         ],
-        worker: &[("select", "id, store_id, sku, name, pattern, tax_category")],
+        worker: &[("select", "id, store_id, sku, name, source, pattern, tax_category")],
     },
     Rights {
         table: "prices",

@@ -225,3 +225,38 @@ async fn a_claim_that_is_rolled_back_is_free_for_who_waited() {
     tx.rollback().await.unwrap();
     assert_eq!(soon("the second", second).await.unwrap(), [digest]);
 }
+
+/// A day with these live sales of a product each, of which all but the last are settled: orders, quantity each.
+async fn sold(pg: &Pg, product_id: i64, orders: i32, quantity: i32) {
+    let client = pg.client().await.unwrap();
+    client
+        .execute(
+            "with sales as (
+                 insert into orders (id, store_id, live, external_reference, fingerprint, status, customer_email, created_at)
+                 select 'ORD-' || lpad($1::bigint::text || n::text, 18, '0'), 7, true, $1::bigint || '-' || n, decode(repeat('00', 32), 'hex'),
+                        case when n = $2::int then 'processing' else 'fulfilled' end, 'a@b', now() - interval '12 hours'
+                 from generate_series(1, $2::int) n returning id)
+             insert into order_items (order_id, line, product_id, sku, quantity) select id, 1, $1, 'SKU', $3::int from sales",
+            &[&product_id, &orders, &quantity],
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_out_is_seen_from_the_newest_orders() {
+    let database = Database::new().await.unwrap();
+    let pg = patient(&database);
+    let (_, products) = stocked(&pg, 3, 10).await;
+    let client = pg.client().await.unwrap();
+    assert_eq!(license_keys::stocks_of_recent_sales(&*client, 7).await.unwrap(), [], "nothing sells");
+    sold(&pg, products[0], 4, 2).await;
+    sold(&pg, products[1], 2, 1).await;
+    let stocks = license_keys::stocks_of_recent_sales(&*client, 7).await.unwrap();
+    let figures: Vec<(i64, i64)> = stocks.iter().map(|stock| (stock.free, stock.sold_a_day.round() as i64)).collect();
+    // Half a day's sales, each counted double; the second sells two a day, and so of ten no more than those of a week matter.
+    assert_eq!(figures, [(10, 12), (10, 2)]);
+    client.execute("delete from license_keys where product_id = $1", &[&products[0]]).await.unwrap();
+    let stocks = license_keys::stocks_of_recent_sales(&*client, 7).await.unwrap();
+    assert_eq!(stocks[0].free, 0);
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use tempfile::TempDir;
 
 use super::{Host, free_port};
 use crate::process::{Process, Signal};
+
+/// It listens within a second on an idle machine.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// It has nothing to save that anybody would read.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -23,7 +26,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes admin listeners, by the name of their job, and judges by these files of rules, both every `interval`. Not ready yet.
+    /// Scrapes admin listeners, by the name of their job, and judges by these files of rules, both every `interval`. It listens; the first scrape may be to come.
     pub fn start(
         host: &Host,
         jobs: &[(&str, Vec<SocketAddr>)],
@@ -49,7 +52,8 @@ impl Prometheus {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let launch = host.program("prometheus", progress)?.arg(format!("--config.file={}", file.display()));
         let launch = launch.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-        let process = launch.arg(format!("--web.listen-address={address}")).start(log).context("cannot start Prometheus")?;
+        let mut process = launch.arg(format!("--web.listen-address={address}")).start(log).context("cannot start Prometheus")?;
+        process.wait_until(START_DEADLINE, || TcpStream::connect(address).is_ok())?;
         Ok(Self { process, address, _folder: folder })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::mode::Mode;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use testkit::servers::{Host, Prometheus};
 use testkit::shop::license_keys;
 use tokio::task::block_in_place;
 
+use crate::dashboards::results;
 use crate::rules;
 use crate::system::{System, eventually, fulfill, order};
 use crate::tax::import_rate;
@@ -64,6 +65,7 @@ async fn told(prometheus: SocketAddr, alert: &str, pages: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_raises_its_own_alert() {
     let mut system = System::new().await;
+    system.set("WEBHOOKS__CONNECT_TIMEOUT_MS", "500");
     system.set("WEBHOOKS__TIMEOUT_MS", "500");
     let (shop, key) = system.shop("demo").await;
     shop.generated(&system.pg, "MADE").await.unwrap();
@@ -91,6 +93,9 @@ async fn each_fault_raises_its_own_alert() {
     for n in 0..10 {
         assert_eq!(fulfill(&client, "demo", &order(&format!("well-{n}"), &[("MADE", 1)])).await.status, 201);
     }
+    // Before the first scrape nobody was there, and that may have been told.
+    eventually("both to be scraped", TOLD, async || (results(prometheus, "up == 1", SystemTime::now()).await == Ok(2)).then_some(())).await;
+    eventually("all to be well", TOLD, async || firing(prometheus).await.0.is_empty().then_some(())).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(firing(prometheus).await.0, BTreeSet::new(), "all is well");
 
