@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use common::clock::{Clock, SystemClock};
 use common::mode::Mode;
 use serde_json::Value;
 use testkit::http::Client;
@@ -94,7 +95,10 @@ async fn each_fault_raises_its_own_alert() {
         assert_eq!(fulfill(&client, "demo", &order(&format!("well-{n}"), &[("MADE", 1)])).await.status, 201);
     }
     // Before the first scrape nobody was there, and that may have been told.
-    eventually("both to be scraped", TOLD, async || (results(prometheus, "up == 1", SystemTime::now()).await == Ok(2)).then_some(())).await;
+    eventually("both to be scraped", TOLD, async || {
+        (results(prometheus, "up == 1", &SystemClock::new().now()).await == Ok(2)).then_some(())
+    })
+    .await;
     eventually("all to be well", TOLD, async || firing(prometheus).await.0.is_empty().then_some(())).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(firing(prometheus).await.0, BTreeSet::new(), "all is well");

@@ -5,8 +5,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use common::clock::{Clock, Now, SystemClock};
 use serde_json::Value;
 use testkit::http::Client;
 use testkit::receiver::{Behavior, Receiver};
@@ -108,11 +109,11 @@ fn every_metric_is_one_of_ours() {
     }
 }
 
-/// The number of results that are numbers, as of `time`; what Prometheus says where it cannot answer.
-pub(super) async fn results(prometheus: SocketAddr, expression: &str, time: SystemTime) -> Result<usize, String> {
+/// The number of results that are numbers, as of `now`; what Prometheus says where it cannot answer.
+pub(super) async fn results(prometheus: SocketAddr, expression: &str, now: &Now) -> Result<usize, String> {
     let query: String = form_urlencoded::byte_serialize(expression.as_bytes()).collect();
-    let time = time.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-    let answer = Client::new(prometheus, false).get(&format!("/api/v1/query?query={query}&time={time}")).await.unwrap().json();
+    let answer =
+        Client::new(prometheus, false).get(&format!("/api/v1/query?query={query}&time={}", now.unix_ms as f64 / 1e3)).await.unwrap().json();
     if answer["status"] != "success" {
         return Err(answer["error"].to_string());
     }
@@ -147,18 +148,18 @@ async fn every_panel_shows_something_under_load() {
     });
     let prometheus = server.address();
     // A counter that is first seen after the load has not risen, as far as Prometheus can tell.
-    let both = async || (results(prometheus, "up == 1", SystemTime::now()).await == Ok(2)).then_some(());
+    let both = async || (results(prometheus, "up == 1", &SystemClock::new().now()).await == Ok(2)).then_some(());
     eventually("both to be scraped", SOON, both).await;
     let output = load::run(&k6, "mixed");
     assert!(output.status.success(), "{}", load::said(&output));
-    let loaded = SystemTime::now();
+    let loaded = SystemClock::new().now();
     let (mut silent, mut asked) = (Vec::new(), 0);
     for (name, board) in boards() {
         for panel in panels(&board) {
             for expression in expressions(panel) {
                 asked += 1;
                 let found = expression.replace("$instance", ".*").replace("$__rate_interval", RATE_INTERVAL);
-                let found = results(prometheus, &found, loaded).await.unwrap_or_else(|error| panic!("{name}: {expression}: {error}"));
+                let found = results(prometheus, &found, &loaded).await.unwrap_or_else(|error| panic!("{name}: {expression}: {error}"));
                 if found == 0 && must_show(panel) {
                     silent.push(format!("{name}: {}: {expression}", text(panel, "title")));
                 }
@@ -167,7 +168,7 @@ async fn every_panel_shows_something_under_load() {
     }
     for (rule, expression) in rules::asked() {
         asked += 1;
-        let found = results(prometheus, &expression, loaded).await.unwrap_or_else(|error| panic!("{rule}: {expression}: {error}"));
+        let found = results(prometheus, &expression, &loaded).await.unwrap_or_else(|error| panic!("{rule}: {expression}: {error}"));
         if found == 0 && rules::must_find(&rule) {
             silent.push(format!("{rule}: {expression}"));
         }
