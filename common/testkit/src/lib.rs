@@ -13,6 +13,7 @@ pub mod health;
 #[cfg(feature = "database")]
 pub mod http;
 pub mod process;
+pub mod python;
 #[cfg(feature = "database")]
 pub mod receiver;
 pub mod servers;

@@ -81,6 +81,13 @@ impl Launch {
         self
     }
 
+    /// The program never leaves this core. Its process is still the one that was started: `taskset` becomes it.
+    pub fn on_core(mut self, core: usize) -> Self {
+        let program = std::mem::replace(&mut self.program, "taskset".into());
+        self.args.splice(0..0, ["-c".into(), core.to_string().into(), program.into()]);
+        self
+    }
+
     /// The working directory; the parent's by default.
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());

@@ -18,6 +18,7 @@ pub mod load;
 pub mod machine;
 pub mod orders;
 pub mod parts;
+pub mod peers;
 pub mod report;
 pub mod spread;
 pub mod system;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::baseline::{self, AnswerSize};
 use bench::machine;
-use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, portal, queue, start, stripe, webhooks};
+use bench::parts::{Plan, checkout, follow, fulfill, latency, memory, peers, portal, queue, start, stripe, webhooks};
 use bench::report::Report;
 use bench::system::{Program, Programs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,6 +29,9 @@ struct CommandLine {
 struct Bench {
     /// Only these; by default all
     parts: Vec<Part>,
+    /// The checkout session alone, against nginx with Lua, HAProxy and Envoy
+    #[arg(long, conflicts_with = "parts")]
+    peers: bool,
     /// Rounds of each comparison; figures are medians over them
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     rounds: u16,
@@ -122,9 +125,10 @@ async fn bench(wanted: Bench) -> Result<Report> {
         progress: &|line| eprintln!("{line}"),
     };
     let parts = if wanted.parts.is_empty() { Part::value_variants().to_vec() } else { wanted.parts };
+    let measuring = async { if wanted.peers { Box::pin(peers::run(&plan)).await } else { measure(&plan, &parts).await } };
     let facts = machine::facts()?;
     let report = tokio::select! {
-        report = measure(&plan, &parts) => report?,
+        report = measuring => report?,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
     };
     write(&folder, &facts, &report)?;

@@ -5,6 +5,7 @@ pub mod follow;
 pub mod fulfill;
 pub mod latency;
 pub mod memory;
+pub mod peers;
 pub mod portal;
 pub mod queue;
 pub mod start;

@@ -1,6 +1,6 @@
 //! The platform as it is shipped, on servers of its own: Postgres as durable as in production, Redis, edges and workers as processes.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ impl Servers {
     }
 }
 
-/// A running edge, worker or baseline. Dropping it kills it.
+/// A running edge, worker or whatever they are compared with. Dropping it kills it.
 pub struct Service {
     process: Process,
     /// Where it takes requests, if it does.
@@ -132,6 +132,13 @@ pub struct Service {
 }
 
 impl Service {
+    /// Starts a program of others' and waits until it takes connections at `address`.
+    pub fn start(launch: &Launch, address: SocketAddr, log: &Path) -> Result<Self> {
+        let mut process = launch.start(log)?;
+        process.wait_until(READY_DEADLINE, || TcpStream::connect(address).is_ok())?;
+        Ok(Self { process, address })
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
@@ -175,9 +182,10 @@ impl Service {
 }
 
 fn launch(name: &str, program: &Program, core: Option<usize>) -> Launch {
+    let launch = Launch::new(name, &program.path).args(&program.args);
     match core {
-        Some(core) => Launch::new(name, "taskset").arg("-c").arg(core.to_string()).arg(&program.path).args(&program.args),
-        None => Launch::new(name, &program.path).args(&program.args),
+        Some(core) => launch.on_core(core),
+        None => launch,
     }
 }
 

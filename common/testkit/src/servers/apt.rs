@@ -133,7 +133,7 @@ impl Apt {
 /// The packages of a simulated installation that hold something that one of our programs loads or reads. The C library stays the system's, because a
 /// program's loader and its C library must be one pair; LLVM serves only the JIT, which is off.
 fn needed(simulation: &str) -> Vec<String> {
-    const PROGRAMS: [&str; 14] = [
+    const PROGRAMS: [&str; 15] = [
         "postgresql",
         "redis",
         "valkey",
@@ -146,6 +146,7 @@ fn needed(simulation: &str) -> Vec<String> {
         "php",
         "chromium",
         "prometheus",
+        "lua-resty",
         "fontconfig-config",
         "fonts-dejavu-core",
     ];

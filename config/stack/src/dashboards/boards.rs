@@ -384,7 +384,7 @@ fn dependencies() -> Board {
         )
         .normal("Tasks that should never end, started again in an hour. Normal: 0."),
         stat(
-            "Are descriptors left?",
+            "Are descriptors used up?",
             "percentunit",
             Above(0.5, 0.8),
             format!("max({} / {})", process("process_open_fds"), process("process_max_fds")),

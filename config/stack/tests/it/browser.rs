@@ -21,8 +21,8 @@ use tokio::task::block_in_place;
 use crate::checkout::stripe::{Fake, TEST_KEY};
 use crate::checkout::{checked, ordered};
 use crate::node::{self, NODE};
-use crate::python::Python;
 use crate::system::{System, fulfill, order, order_id_of};
+use testkit::python::Python;
 
 pub(super) const NPM_PACKAGES: [&str; 3] = ["playwright-core@1.56.1", "axe-core@4.11.0", "csp_evaluator@1.1.8"];
 

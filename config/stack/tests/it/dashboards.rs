@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use crate::browser::{NPM_PACKAGES, with_chromium};
 use crate::load;
 use crate::node::{self, NODE};
-use crate::python::Python;
 use crate::rules;
 use crate::system::{SOON, eventually};
+use testkit::python::Python;
 
 /// A panel may show nothing where its description says when.
 const RARE: &str = "Empty while";

@@ -15,7 +15,7 @@ use testkit::servers::Host;
 use tokio::task::block_in_place;
 
 use crate::canaries::programs;
-use crate::python::Python;
+use testkit::python::Python;
 
 const REQUIREMENTS: &str = "kubernetes-validate==1.37.0\ncompose-spec==0.2.1\nPyYAML==6.0.3\n";
 const SECRETS: [&str; 4] = ["api_key_pepper", "session_signing", "sealing", "license_digest"];

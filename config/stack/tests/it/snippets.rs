@@ -19,8 +19,8 @@ use tokio::task::block_in_place;
 
 use crate::node;
 use crate::php::php;
-use crate::python::Python;
 use crate::system::{Edge, System, eventually, fulfill, order, order_id_of};
+use testkit::python::Python;
 
 const TOOLS: &str = include_str!("snippets/requirements.txt");
 const NPM_PACKAGE: &str = "express@5.3.0";

@@ -17,16 +17,17 @@ use crate::cpu_time::CpuTime;
 use crate::load::{self, Clients, Outcome, Pace};
 use crate::parts::Plan;
 use crate::report::{Good, Promise, Report};
-use crate::spread::Spread;
+use crate::spread::{Spread, percentile};
 use crate::system::{Servers, Service};
 
 pub(super) const CONNECTIONS: usize = 64;
 /// Of each in a round.
-const TURNS: usize = 5;
-const SKU: &str = "WIN-11-PRO";
-const BODY: &str = r#"{"cart": {"WIN-11-PRO": 1}, "currency": "GBP"}"#;
-/// More than anybody could ask for.
-const QUOTA: Option<u32> = Some(100_000_000);
+pub(super) const TURNS: usize = 5;
+pub(super) const SLUG: &str = "my-store";
+pub(super) const SKU: &str = "WIN-11-PRO";
+pub(super) const BODY: &str = r#"{"cart": {"WIN-11-PRO": 1}, "currency": "GBP"}"#;
+/// More than anybody could ask for, a minute.
+pub(super) const QUOTA: u32 = 100_000_000;
 /// How much the lengths of answers may differ: numbers in the edge's headers have now more digits and now fewer.
 const LENGTH_TOLERANCE: f64 = 0.02;
 
@@ -44,10 +45,14 @@ pub(super) struct Contest {
     pub(super) cores: Cores,
     pub(super) edge: Contestant,
     pub(super) baseline: Contestant,
-    _servers: Servers,
+    /// The key of all requests.
+    pub(super) api_key: String,
+    /// The address' path of all requests.
+    pub(super) path: String,
+    pub(super) servers: Servers,
 }
 
-/// One of two that do the same.
+/// One of those that do the same.
 pub(super) struct Contestant {
     service: Service,
     clients: Clients,
@@ -59,11 +64,11 @@ impl Contest {
     pub(super) async fn prepare(plan: &Plan<'_>, connections: usize) -> Result<Self> {
         let cores = Cores::two()?;
         let servers = Servers::start(&plan.folder, plan.progress).await?;
-        let shop = Shop::open(&servers.pg, "my-store").await?;
+        let shop = Shop::open(&servers.pg, SLUG).await?;
         shop.generated(&servers.pg, SKU).await?;
-        let quotas = Quotas { checkout: QUOTA, licensing: QUOTA, api: QUOTA };
+        let quotas = Quotas { checkout: Some(QUOTA), licensing: Some(QUOTA), api: Some(QUOTA) };
         let (_, api_key) = shop.key(&servers.pg, Mode::Live, &[], quotas).await?;
-        let path = format!("/api/v1/stores/{}/checkout/session/", shop.slug);
+        let path = format!("/api/v1/stores/{SLUG}/checkout/session/");
 
         let service = servers.start_edge(&plan.programs.edge, &servers.settings(), Some(cores.measured)).await?;
         let request = load::post(service.address, &path, &api_key, BODY);
@@ -80,7 +85,7 @@ impl Contest {
         let same = baseline.run(cores, Pace::Closed, connections)?.0.last_answer;
         let difference = answer.len().abs_diff(same.len()) as f64 / answer.len() as f64;
         ensure!(difference < LENGTH_TOLERANCE, "answers of {} and {} bytes cannot be compared", answer.len(), same.len());
-        Ok(Self { cores, edge, baseline, _servers: servers })
+        Ok(Self { cores, edge, baseline, api_key, path, servers })
     }
 
     /// Microseconds of CPU per request, and requests a second, of both. They take turns within the round too, so that what the machine is
@@ -96,14 +101,14 @@ impl Contest {
         Ok((middle(&edges), middle(&baselines)))
     }
 
-    /// Ends both. One that had ended before is an error.
+    /// Ends both. An edge that had ended before, or does not end well, is an error.
     pub(super) fn end(self) -> Result<()> {
-        self.edge.service.stop()
+        self.edge.end()
     }
 }
 
 impl Contestant {
-    fn new(service: Service, request: Vec<u8>, connections: usize) -> Result<Self> {
+    pub(super) fn new(service: Service, request: Vec<u8>, connections: usize) -> Result<Self> {
         let clients = Clients::connect(service.address, connections, 201)?;
         Ok(Self { service, clients, request })
     }
@@ -117,8 +122,20 @@ impl Contestant {
         })
     }
 
+    /// Microseconds until the answer at a steady rate: half of them, and 99 %, were as quick.
+    pub(super) fn latencies(&mut self, cores: Cores, rate: f64, requests: usize) -> Result<[f64; 2]> {
+        let mut latencies = self.run(cores, Pace::OpenAwake(rate), requests)?.0.latencies_ns;
+        latencies.sort_unstable();
+        Ok([0.5, 0.99].map(|share| percentile(&latencies, share) as f64 / 1e3))
+    }
+
+    /// Asks it to stop. One that had ended before, or does not end well, is an error.
+    pub(super) fn end(self) -> Result<()> {
+        self.service.stop()
+    }
+
     /// Microseconds of CPU per request, and requests a second.
-    fn measure(&mut self, cores: Cores, requests: usize) -> Result<(f64, f64)> {
+    pub(super) fn measure(&mut self, cores: Cores, requests: usize) -> Result<(f64, f64)> {
         let (outcome, cpu) = self.run(cores, Pace::Closed, requests)?;
         Ok((cpu.as_secs_f64() * 1e6 / requests as f64, outcome.per_s()))
     }

@@ -8,9 +8,9 @@ use anyhow::Result;
 
 use crate::load::Pace;
 use crate::parts::Plan;
-use crate::parts::checkout::{CONNECTIONS, Contest, Contestant};
+use crate::parts::checkout::{CONNECTIONS, Contest};
 use crate::report::{Good, Promise, Report};
-use crate::spread::{Spread, percentile};
+use crate::spread::Spread;
 
 const LOAD_SHARE: f64 = 0.5;
 
@@ -35,15 +35,10 @@ pub async fn run(plan: &Plan<'_>) -> Result<Report> {
         peaks.push(contest.edge.run(cores, Pace::Closed, requests)?.0.per_s());
     }
     let rate = Spread::of(peaks).median * LOAD_SHARE;
-    let measure = |contestant: &mut Contestant| -> Result<[f64; 2]> {
-        let mut latencies = contestant.run(cores, Pace::OpenAwake(rate), requests)?.0.latencies_ns;
-        latencies.sort_unstable();
-        Ok([0.5, 0.99].map(|share| percentile(&latencies, share) as f64 / 1e3))
-    };
     let (mut edges, mut baselines) = (Vec::new(), Vec::new());
     for round in 1..=plan.rounds {
-        let edge = measure(&mut contest.edge)?;
-        let baseline = measure(&mut contest.baseline)?;
+        let edge = contest.edge.latencies(cores, rate, requests)?;
+        let baseline = contest.baseline.latencies(cores, rate, requests)?;
         let ([edge_p50, edge_p99], [p50, p99]) = (edge, baseline);
         plan.say(format!(
             "latency {round}/{}: at {rate:.0}/s edge p50 {edge_p50:.0} µs, p99 {edge_p99:.0} µs; baseline p50 {p50:.0} µs, p99 {p99:.0} µs",

@@ -2,4 +2,5 @@
 
 mod load;
 mod parts;
+mod peers;
 mod roles;

@@ -5,14 +5,14 @@ use bench::report::Report;
 
 use crate::roles::programs;
 
-struct Folder(tempfile::TempDir);
+pub struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn plan(&self) -> Plan<'static> {
+    pub fn plan(&self) -> Plan<'static> {
         Plan {
             programs: programs(),
             rounds: 1,
@@ -25,7 +25,7 @@ impl Folder {
 }
 
 /// The names of what was measured; everything measured is a number above zero.
-fn measured(report: &Report) -> Vec<&'static str> {
+pub fn measured(report: &Report) -> Vec<&'static str> {
     for row in &report.rows {
         assert!(row.measured.min > 0.0 && row.measured.max.is_finite(), "{row:?}");
     }

@@ -11,8 +11,8 @@ use testkit::process::Signal;
 use tokio::task::block_in_place;
 
 use super::{browser, checked, order_of, ordered, system};
-use crate::python::Python;
 use crate::system::{SOON, eventually, until_order_is};
+use testkit::python::Python;
 
 const REQUIREMENTS: &str = "localstripe==1.15.10\n";
 const SIGNING: &str = "whsec_of_somebody_elses_stripe";

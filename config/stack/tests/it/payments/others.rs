@@ -13,8 +13,8 @@ use tokio::task::block_in_place;
 
 use super::{LIVE, pending, system};
 use crate::node;
-use crate::python::Python;
 use crate::system::{System, until_order_is};
+use testkit::python::Python;
 
 const TOOLS: &str = "stripe==16.1.0\nnodejs-wheel==22.20.0\n";
 const NPM_PACKAGE: &str = "stripe@23.1.0";

@@ -12,8 +12,8 @@ use tokio::task::block_in_place;
 
 use crate::node;
 use crate::php::php;
-use crate::python::Python;
 use crate::system::{System, all_are, fulfill, in_parallel, order};
+use testkit::python::Python;
 
 use super::LONG;
 

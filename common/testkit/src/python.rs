@@ -1,13 +1,13 @@
-//! Python tools at exact versions, each set in an environment of its own below the target folder: made by whichever test comes first, kept
-//! for the next run. Nothing is installed on the machine; where it has no usable Python, Debian's own is unpacked beside the servers.
+//! Python tools at exact versions, each set in an environment of its own below the target folder: made by whoever comes first, kept
+//! for the next time. Nothing is installed on the machine; where it has no usable Python, Debian's own is unpacked beside the servers.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::process::Launch;
+use crate::servers::{Host, stack_folder};
 use anyhow::{Context, Result};
-use testkit::process::Launch;
-use testkit::servers::Host;
 
 /// Debian's Python with everything that environments are made of.
 const PACKAGE: &str = "python3-venv";
@@ -20,9 +20,10 @@ pub struct Python {
 }
 
 impl Python {
-    /// The environment with these requirements, one to a line as `name==version`. Its folder is named after `name`.
+    /// The environment with these requirements, one to a line as `name==version`, in `target/python/<name>`.
     pub fn with(name: &str, requirements: &str) -> Result<Self> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{name}"));
+        let folder = stack_folder().with_file_name("python").join(name);
+        fs::create_dir_all(folder.parent().context("a folder above")?)?;
         let lock = File::create(folder.with_extension("lock")).context("the lock of a Python environment")?;
         lock.lock()?;
         let libraries_file = folder.join("libraries");
@@ -72,7 +73,7 @@ fn create(folder: &Path) -> Result<OsString> {
         fs::remove_dir_all(folder)?;
     }
     let unpacked = Host::of_this_checkout("")?.unpack(PACKAGE, &|line| eprintln!("{line}"));
-    let unpacked = unpacked.with_context(|| format!("the tests need python3 with venv and pip; in PATH: {no_own:#}"))?;
+    let unpacked = unpacked.with_context(|| format!("python3 with venv and pip is needed; in PATH: {no_own:#}"))?;
     let python = |launch: Launch| with_libraries(launch, &unpacked.libraries);
     let program = unpacked.folder.join("usr/bin/python3");
     python(Launch::new("python3", program)).args(["-m", "venv", "--without-pip"]).arg(folder).must_succeed()?;
