@@ -54,7 +54,7 @@ export function arrivals(ratePerSecond, exec = 'default') {
     timeUnit: '1s',
     stages,
     // Some more than a second needs: making another one takes longer than an arrival can wait.
-    preAllocatedVUs: Math.min(200, Math.ceil(base * 2) + 5),
+    preAllocatedVUs: Math.min(200, Math.ceil(base * 3) + 10),
     maxVUs: Number(__ENV.MAX_VUS || 2000),
   };
 }

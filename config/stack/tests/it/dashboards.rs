@@ -121,6 +121,32 @@ pub(super) async fn results(prometheus: SocketAddr, expression: &str, now: &Now)
     Ok(results.iter().filter(|result| result["value"][1] != "NaN").count())
 }
 
+/// What every panel and rule asks and finds no number for, of what has to be there under a mixed load.
+async fn silent(prometheus: SocketAddr, now: &Now) -> Vec<String> {
+    let (mut silent, mut asked) = (Vec::new(), 0);
+    for (name, board) in boards() {
+        for panel in panels(&board) {
+            for expression in expressions(panel) {
+                asked += 1;
+                let found = expression.replace("$instance", ".*").replace("$__rate_interval", RATE_INTERVAL);
+                let found = results(prometheus, &found, now).await.unwrap_or_else(|error| panic!("{name}: {expression}: {error}"));
+                if found == 0 && must_show(panel) {
+                    silent.push(format!("{name}: {}: {expression}", text(panel, "title")));
+                }
+            }
+        }
+    }
+    for (rule, expression) in rules::asked() {
+        asked += 1;
+        let found = results(prometheus, &expression, now).await.unwrap_or_else(|error| panic!("{rule}: {expression}: {error}"));
+        if found == 0 && rules::must_find(&rule) {
+            silent.push(format!("{rule}: {expression}"));
+        }
+    }
+    assert!(asked > 130, "only {asked} expressions");
+    silent
+}
+
 /// The dashboards as pictures, of the last so many seconds.
 fn draw(prometheus: &str, seconds: u64, rate_interval: &str) {
     let python = Python::with("browser", NODE).unwrap();
@@ -153,36 +179,27 @@ async fn every_panel_shows_something_under_load() {
     let output = load::run(&k6, "mixed");
     assert!(output.status.success(), "{}", load::said(&output));
     let loaded = SystemClock::new().now();
-    let (mut silent, mut asked) = (Vec::new(), 0);
-    for (name, board) in boards() {
-        for panel in panels(&board) {
-            for expression in expressions(panel) {
-                asked += 1;
-                let found = expression.replace("$instance", ".*").replace("$__rate_interval", RATE_INTERVAL);
-                let found = results(prometheus, &found, &loaded).await.unwrap_or_else(|error| panic!("{name}: {expression}: {error}"));
-                if found == 0 && must_show(panel) {
-                    silent.push(format!("{name}: {}: {expression}", text(panel, "title")));
-                }
-            }
-        }
-    }
-    for (rule, expression) in rules::asked() {
-        asked += 1;
-        let found = results(prometheus, &expression, &loaded).await.unwrap_or_else(|error| panic!("{rule}: {expression}: {error}"));
-        if found == 0 && rules::must_find(&rule) {
-            silent.push(format!("{rule}: {expression}"));
-        }
-    }
-    assert!(asked > 130, "only {asked} expressions");
+    let silent = silent(prometheus, &loaded).await;
     assert!(silent.is_empty(), "{}", silent.join("\n"));
     let seconds = started.elapsed().as_secs() + 1;
     block_in_place(|| draw(&format!("http://{prometheus}"), seconds, RATE_INTERVAL));
+}
+
+fn prometheus_url() -> String {
+    std::env::var("PROMETHEUS_URL").expect("PROMETHEUS_URL, as http://127.0.0.1:9090")
+}
+
+#[tokio::test]
+#[ignore = "for people: asks the Prometheus at PROMETHEUS_URL, as cargo stack up --observe prints it, while cargo stack load mixed average runs"]
+async fn every_panel_shows_something_of_the_stack() {
+    let prometheus = prometheus_url().trim_start_matches("http://").parse().expect("an address");
+    let silent = silent(prometheus, &SystemClock::new().now()).await;
+    assert!(silent.is_empty(), "{}", silent.join("\n"));
 }
 
 /// Pictures of the last quarter of an hour of any Prometheus that scrapes edges and workers: `PROMETHEUS_URL` says which.
 #[test]
 #[ignore = "for people: draws what the Prometheus at PROMETHEUS_URL has"]
 fn pictures() {
-    let prometheus = std::env::var_os("PROMETHEUS_URL").expect("PROMETHEUS_URL, as http://127.0.0.1:9090");
-    draw(&prometheus.to_string_lossy(), 900, "1m");
+    draw(&prometheus_url(), 900, "1m");
 }
