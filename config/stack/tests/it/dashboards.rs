@@ -186,7 +186,7 @@ async fn every_panel_shows_something_under_load() {
 }
 
 fn prometheus_url() -> String {
-    std::env::var("PROMETHEUS_URL").expect("PROMETHEUS_URL, as http://127.0.0.1:9090")
+    std::env::var_os("PROMETHEUS_URL").and_then(|url| url.into_string().ok()).expect("PROMETHEUS_URL, as http://127.0.0.1:9090")
 }
 
 #[tokio::test]
