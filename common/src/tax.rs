@@ -30,6 +30,8 @@ pub const DISPLAY_NOTICE: &str = "For display before checkout, not tax advice.";
 pub struct TaxTable {
     geo: Arc<Subdivisions>,
     rates: BTreeMap<CountryCode, Vec<TaxRate>>,
+    /// What was laid on top of what, as it came.
+    layers: Vec<Vec<TaxRate>>,
     prices: load::PriceDisplay,
     as_of: Date,
 }
@@ -55,7 +57,7 @@ impl TaxTable {
         let corrections = load::rates("tax_overrides.csv", load::OVERRIDES)?;
         let prices = load::PriceDisplay::load(&geo)?;
         // `with_overrides` sets the date to the latest of the rows.
-        Self { geo, rates: BTreeMap::new(), prices, as_of: Date::MIN }.with_overrides(base)?.with_overrides(corrections)
+        Self { geo, rates: BTreeMap::new(), layers: Vec::new(), prices, as_of: Date::MIN }.with_overrides(base)?.with_overrides(corrections)
     }
 
     /// The table with `rows` on top. During its period a row replaces every row below it of the same country, subdivision, tax and
@@ -64,6 +66,8 @@ impl TaxTable {
     pub fn with_overrides(&self, rows: Vec<TaxRate>) -> Result<Self, DataError> {
         let mut rates = self.rates.clone();
         let mut as_of = self.as_of;
+        let mut layers = self.layers.clone();
+        layers.push(rows.clone());
         for row in &rows {
             self.check(row)?;
             as_of = as_of.max(row.as_of);
@@ -80,7 +84,7 @@ impl TaxTable {
             of_country.sort_by(TaxRate::order);
             no_two_standard_rates(of_country)?;
         }
-        Ok(Self { geo: Arc::clone(&self.geo), rates, prices: self.prices.clone(), as_of })
+        Ok(Self { geo: Arc::clone(&self.geo), rates, layers, prices: self.prices.clone(), as_of })
     }
 
     /// Every rate in force on `date`. With a subdivision only what is owed there: its own rates, and the country-wide ones that
@@ -126,6 +130,17 @@ impl TaxTable {
     pub fn oldest_as_of_s(&self, date: Date) -> Option<i64> {
         let day = self.all().filter(|rate| rate.period.contains(date)).map(|rate| rate.as_of).min()?;
         day.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp().as_second())
+    }
+
+    /// The rows whose end has come by `date` without any row of their layer, or of one above it, saying what holds since. There may be a row
+    /// below that is in force again; but whoever laid one on top of it did so because it was wrong.
+    pub fn ended(&self, date: Date) -> impl Iterator<Item = &TaxRate> {
+        self.layers.iter().enumerate().flat_map(move |(at, layer)| {
+            let is_said = move |row: &TaxRate| {
+                self.layers[at..].iter().flatten().any(|other| other.period.contains(date) && other.speaks_of_place_of(row))
+            };
+            layer.iter().filter(move |row| row.period.to().is_some_and(|end| end <= date) && !is_said(row))
+        })
     }
 
     /// Whether consumers of the country are shown prices with the tax in them.

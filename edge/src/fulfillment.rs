@@ -12,6 +12,7 @@ use common::job::{FulfillJob, JOB_VERSION, NewOrder};
 use common::order::OrderStatus;
 use common::seal::Sealer;
 use dashmap::DashMap;
+use ops::prometheus::IntGauge;
 use storage::crash_point::reach;
 use storage::pg::listener::Notice;
 use storage::pg::{order_items, orders};
@@ -71,10 +72,9 @@ impl Fulfillment {
             self.count("shed");
             return Err(ApiError::new(Code::Unavailable, "Too many requests are waiting for an answer. Send this one again."));
         };
-        self.metrics.fulfill_waiting.inc();
+        let _waiting = Waiting::begin(&self.metrics.fulfill_waiting);
         // Whoever has a row is answered in time below. This is for those who wait for a database that is neither there nor known to be away.
         let answered = tokio::time::timeout(self.patience.deadline + LAST_LOOK, self.ask_or_write_down(order, request_id)).await;
-        self.metrics.fulfill_waiting.dec();
         answered.unwrap_or_else(|_| {
             self.count("database_slow");
             Err(database_down())
@@ -218,6 +218,22 @@ impl Fulfillment {
 
     fn count(&self, how: &str) {
         self.metrics.fulfill_answers_total.with_label_values(&[how]).inc();
+    }
+}
+
+/// Counts one who waits, until it is dropped: whoever hangs up waits no more, and nothing after an `await` is reached then.
+struct Waiting<'m>(&'m IntGauge);
+
+impl<'m> Waiting<'m> {
+    fn begin(gauge: &'m IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -351,7 +351,7 @@ impl Observer {
             metrics.snapshot_keys.set(keys as i64);
             metrics.snapshot_stores.set(stores as i64);
             metrics.address_buckets.set(self.edge.gate.address_buckets() as i64);
-            metrics.snapshot_age_milliseconds.set(i64::try_from(self.snapshot.age_ns(now) / 1_000_000).unwrap_or(i64::MAX));
+            metrics.snapshot_age_seconds.set(self.snapshot.age_ns(now) as f64 / 1e9);
             let pool = self.edge.pg.pool_status();
             metrics.postgres_connections.set(pool.size as i64);
             metrics.postgres_waiting.set(pool.waiting as i64);

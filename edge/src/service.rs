@@ -28,6 +28,7 @@ use crate::developers;
 use crate::edge::{Edge, Knobs};
 use crate::error::{ApiError, Code};
 use crate::gate::{Access, Caller};
+use crate::metrics::EdgeMetrics;
 use crate::pages::{self, visit::Visit};
 use crate::portal;
 use crate::quotas::{self, QuotaName, Rate};
@@ -84,6 +85,14 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
         Found::OtherMethods(..) | Found::Nothing => (None, Params::default()),
     };
 
+    let mut counted = Counted {
+        metrics: &edge.metrics,
+        route: route.map_or("none", |route| route.name),
+        method: method_label(&head.method),
+        started,
+        status: None,
+    };
+
     let (mut answer, rate) = match (check(edge, &head), route) {
         (Err(error), _) => {
             let (mut answer, rate) = refuse(edge, error, &head.uri, address, now, ids);
@@ -126,12 +135,28 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
     {
         edge.metrics.rate_limited_total.with_label_values(&[name.as_str()]).inc();
     }
-    let name = route.map_or("none", |route| route.name);
-    edge.metrics.requests_total.with_label_values(&[name, method_label(&head.method), answer.status.as_str()]).inc();
-    edge.metrics.request_seconds.with_label_values(&[name]).observe(started.elapsed().as_secs_f64());
-    tracing::debug!(request_id, trace_id = ids.trace.map(Trace::id), route = name, status = answer.status.as_u16(), "answered");
+    counted.status = Some(answer.status);
+    tracing::debug!(request_id, trace_id = ids.trace.map(Trace::id), route = counted.route, status = answer.status.as_u16(), "answered");
     answer.headers.insert(REQUEST_ID, request_id_header);
     answer.into_response(head.method == Method::HEAD)
+}
+
+/// A request that is counted when it is dropped: with its answer, or without one as 499, when its caller has hung up and this is not run any
+/// further. Those who lose patience are the first to know that something is slow.
+struct Counted<'r> {
+    metrics: &'r EdgeMetrics,
+    route: &'static str,
+    method: &'static str,
+    started: Instant,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let code = self.status.as_ref().map_or("499", StatusCode::as_str);
+        self.metrics.requests_total.with_label_values(&[self.route, self.method, code]).inc();
+        self.metrics.request_seconds.with_label_values(&[self.route]).observe(self.started.elapsed().as_secs_f64());
+    }
 }
 
 /// Who waits for Postgres or Redis does so in a box of its own: some kilobytes, which otherwise every connection would carry along and

@@ -369,8 +369,14 @@ impl Fulfillment {
         reach("give_up.begun").await;
         if !orders::lock_processing(&tx, std::slice::from_ref(&order.id)).await?.is_empty() {
             reach("give_up.locked").await;
-            dead_letters::insert(&tx, Uuid::now_v7(), "order_request", &format!("order {}: {reason}", order.id), &order.sealed_request)
-                .await?;
+            dead_letters::insert(
+                &tx,
+                Uuid::now_v7(),
+                dead_letters::ORDER_REQUEST,
+                &format!("order {}: {reason}", order.id),
+                &order.sealed_request,
+            )
+            .await?;
             reach("give_up.dead_letter_kept").await;
             orders::fail(&tx, &order.id, &Failure { code: "internal_error".into(), shortages: Vec::new() }).await?;
             reach("give_up.failed").await;

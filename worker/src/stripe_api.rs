@@ -36,6 +36,9 @@ pub enum StripeError {
     /// Asking again brings the same.
     #[error("Stripe makes no such payment: {0}")]
     Refused(String),
+    /// There is no key, or Stripe does not let it in: so it will be for every order, until somebody sees to it.
+    #[error("Stripe does not let us in: {0}")]
+    Denied(String),
 }
 
 /// Asks Stripe.
@@ -69,6 +72,7 @@ impl StripeApi {
             Ok(_) => "answered",
             Err(StripeError::Unavailable(_)) => "unavailable",
             Err(StripeError::Refused(_)) => "refused",
+            Err(StripeError::Denied(_)) => "denied",
         };
         self.metrics.stripe_requests_total.with_label_values(&[outcome]).inc();
         asked
@@ -77,7 +81,7 @@ impl StripeApi {
     async fn ask(&self, payable: &Payable) -> Result<PaymentIntent, StripeError> {
         let refused = |error: &dyn std::fmt::Display| StripeError::Refused(error.to_string());
         let (Some(outgoing), Some(key)) = (&self.outgoing, self.settings.secret_key(payable.mode)) else {
-            return Err(StripeError::Refused(format!("stripe.{}_secret_key is not set", payable.mode)));
+            return Err(StripeError::Denied(format!("stripe.{}_secret_key is not set", payable.mode)));
         };
         let mut headers = HeaderMap::with_capacity(5);
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).map_err(|error| refused(&error))?;
@@ -107,6 +111,9 @@ impl StripeApi {
             // Another question about the same order is under way, there were too many, or Stripe is in trouble.
             Outcome::Answered { status: status @ (409 | 424 | 429 | 500..), body, .. } => {
                 Err(StripeError::Unavailable(format!("status {status}{}", words(&body))))
+            }
+            Outcome::Answered { status: status @ (401 | 403), body, .. } => {
+                Err(StripeError::Denied(format!("status {status}{}", words(&body))))
             }
             Outcome::Answered { status, body, .. } => Err(StripeError::Refused(format!("status {status}{}", words(&body)))),
         }

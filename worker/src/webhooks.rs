@@ -83,6 +83,8 @@ struct Work {
     claimed: Claimed,
     recipient: Arc<Recipient>,
     claimed_at: Instant,
+    /// Since when nothing but its turn has stood in its way.
+    due_at: Instant,
 }
 
 impl Dispatcher {
@@ -252,8 +254,14 @@ impl Shared {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives what was claimed at some moment to its lanes: due since then, or for as long as it says.
     fn begin(self: &Arc<Self>, claimed: impl IntoIterator<Item = Claimed>, claimed_at: Instant) {
-        for claimed in claimed {
+        let due = |claimed: &Claimed| claimed_at.checked_sub(Duration::from_secs_f64(claimed.due_s.max(0.0))).unwrap_or(claimed_at);
+        self.begin_due(claimed.into_iter().map(|claimed| (due(&claimed), claimed)), claimed_at);
+    }
+
+    fn begin_due(self: &Arc<Self>, claimed: impl IntoIterator<Item = (Instant, Claimed)>, claimed_at: Instant) {
+        for (due_at, claimed) in claimed {
             if self.is_closing.load(Ordering::Acquire) {
                 self.give_back(&claimed);
                 continue;
@@ -262,7 +270,7 @@ impl Shared {
                 Ok(recipient) => {
                     let (store_id, endpoint_id) = (claimed.store_id, claimed.endpoint_id);
                     let address = Address { store_id, endpoint_id, destination: recipient.destination.clone() };
-                    self.lanes().add(address, Work { claimed, recipient, claimed_at }, claimed_at);
+                    self.lanes().add(address, Work { claimed, recipient, claimed_at, due_at }, claimed_at);
                 }
                 Err(why) => {
                     tracing::error!(endpoint = %claimed.endpoint_id, %why, "a webhook cannot be sent");
@@ -290,7 +298,9 @@ impl Shared {
             // Others may claim it any moment.
             attempt::not_made(&work.claimed)
         } else {
-            let (ended, sign) = attempt::make(&self.parts, &work.claimed, work.claimed_at, &work.recipient).await;
+            // For as long as its server was silent it was not we who kept it waiting.
+            let due_at = self.lanes().silent_at(work.claimed.endpoint_id).map_or(work.due_at, |silent_at| work.due_at.max(silent_at));
+            let (ended, sign) = attempt::make(&self.parts, &work.claimed, due_at, &work.recipient).await;
             lane.sign = sign;
             ended
         };
@@ -302,7 +312,7 @@ impl Shared {
             self.keep_waiting(&followers);
         } else if let Some(mut next) = followers.pop_front() {
             next.followers = followers;
-            self.begin([next], work.claimed_at);
+            self.begin_due([(Instant::now(), next)], work.claimed_at);
         }
         // Not before: a stop takes lanes without work for its end.
         drop(lane);

@@ -14,7 +14,9 @@ use tokio::runtime::Handle;
 /// Declares a struct of metrics, and `register(&prometheus::Registry) -> Result<Self, prometheus::Error>` for it.
 ///
 /// Each field is documented (that is its help text) and has one of the `prometheus` types; labels follow in
-/// brackets, histogram buckets after `=`. Giving labels to a type without them, or buckets to anything but a
+/// brackets, histogram buckets after `=`. Where a metric has one label whose values are known, they follow it
+/// after `in`: each has its series from the start, at 0. Otherwise the first event of its kind would be a series
+/// that begins at 1, in which `increase` sees nothing. Giving labels to a type without them, or buckets to anything but a
 /// histogram, does not compile.
 ///
 /// ```
@@ -25,6 +27,8 @@ use tokio::runtime::Handle;
 ///     pub struct Listener {
 ///         /// Requests answered, by route and status code.
 ///         pub requests_total: IntCounterVec["route", "code"],
+///         /// Connections ended, by reason.
+///         pub ended_total: IntCounterVec["reason" in ["timeout", "flood"]],
 ///         /// Time from the first byte of the request to the last of the answer.
 ///         pub request_duration_seconds: Histogram = vec![0.001, 0.01, 0.1, 1.0],
 ///     }
@@ -34,6 +38,7 @@ use tokio::runtime::Handle;
 /// let listener = Listener::register(metrics.registry())?;
 /// listener.requests_total.with_label_values(&["/", "200"]).inc();
 /// assert!(metrics.encode()?.contains("demo_requests_total{code=\"200\",route=\"/\"} 1"));
+/// assert!(metrics.encode()?.contains("demo_ended_total{reason=\"flood\"} 0"));
 /// # Ok::<(), ops::prometheus::Error>(())
 /// ```
 #[macro_export]
@@ -55,7 +60,7 @@ macro_rules! metrics {
         $vis:vis struct $name:ident {
             $(
                 $(#[doc = $help:literal])+
-                $field_vis:vis $field:ident : $kind:ty $([$($label:literal),+ $(,)?])? $(= $buckets:expr)?
+                $field_vis:vis $field:ident : $kind:ty $([$($label:literal $(in $values:expr)?),+ $(,)?])? $(= $buckets:expr)?
             ),+ $(,)?
         }
     ) => {
@@ -72,6 +77,7 @@ macro_rules! metrics {
                     name: stringify!($field),
                     kind: stringify!($kind),
                     labels: &[$($($label),+)?],
+                    values: &[$($($(&$values,)?)+)?],
                     help: concat!($($help),+),
                 },
             )+];
@@ -82,6 +88,9 @@ macro_rules! metrics {
                     let opts = $crate::prometheus::Opts::new(stringify!($field), concat!($($help),+).trim());
                     let $field = $crate::metrics!(@make $kind, opts, [$($($label),+)?], [$($buckets)?])?;
                     registry.register(::std::boxed::Box::new($field.clone()))?;
+                    $($($(for value in $values {
+                        let _ = $field.with_label_values(&[value]);
+                    })?)+)?
                 )+
                 ::std::result::Result::Ok(Self { $($field),+ })
             }
@@ -98,6 +107,8 @@ pub struct Described {
     pub kind: &'static str,
     /// Names of its labels.
     pub labels: &'static [&'static str],
+    /// What its label says, where that is known beforehand.
+    pub values: &'static [&'static [&'static str]],
     /// What it says.
     pub help: &'static str,
 }

@@ -181,6 +181,14 @@ impl TaxRate {
         self.country == other.country && self.subdivision == other.subdivision && self.tax == other.tax && self.category == other.category
     }
 
+    /// Whether this row says what is owed where `other` did: of the same category, or that there is nothing at all.
+    pub(super) fn speaks_of_place_of(&self, other: &Self) -> bool {
+        let of_all = self.tax == TaxType::None && self.subdivision.is_none();
+        self.country == other.country
+            && (of_all || self.subdivision == other.subdivision)
+            && (self.tax == TaxType::None || self.category == other.category)
+    }
+
     /// What is left of this row below `over`: itself when it is of another kind, else its days outside of `over`'s.
     pub(super) fn outside(self, over: &Self) -> Vec<Self> {
         let whole_country = over.subdivision.is_none() || over.subdivision == self.subdivision;

@@ -205,6 +205,16 @@ fn operators_lay_dated_rates_on_top() {
     assert_eq!(shown(&table, "GB", None, "2028-06-01")[0], "GB vat standard 18.00");
     // The oldest of the compiled-in rates: 2025-10-16.
     assert_eq!(table.oldest_as_of_s(day(TODAY)), Some(1_760_572_800));
+    // From 2028-01-01 on the compiled-in 20 % would be back, if nobody had said what holds.
+    let ended = |table: &TaxTable, date| table.ended(day(date)).map(ToString::to_string).collect::<Vec<_>>();
+    let lone = base.with_overrides(vec![row("GB", None, "17.5", Some("2027-01-01"), Some("2028-01-01"))]).unwrap();
+    assert_eq!(ended(&base, "2026-09-30"), [""; 0]);
+    assert_eq!(ended(&base, "2026-10-01"), ["TH vat standard 7.00"]);
+    assert_eq!(ended(&lone, "2027-12-31"), ["TH vat standard 7.00"]);
+    assert_eq!(ended(&lone, "2028-01-01"), ["TH vat standard 7.00", "GB vat standard 17.50"]);
+    assert_eq!(ended(&table, "2028-01-01"), ["TH vat standard 7.00"]);
+    let abolished = TaxRate { tax: TaxType::None, ..row("TH", None, "0", Some("2026-10-01"), None) };
+    assert_eq!(ended(&base.with_overrides(vec![abolished]).unwrap(), "2026-10-01"), [""; 0]);
     // No tax at all for a while.
     let holiday = TaxRate { tax: TaxType::None, ..row("GB", None, "0", Some("2029-01-01"), Some("2029-02-01")) };
     let table = table.with_overrides(vec![holiday]).unwrap();

@@ -209,7 +209,7 @@ impl Board {
             "schemaVersion": SCHEMA, "version": 1, "editable": true, "graphTooltip": 1, "timezone": "utc", "refresh": "30s",
             "time": { "from": "now-3h", "to": "now" },
             "links": [
-                { "type": "dashboards", "tags": ["anonymouspay"], "title": "Dashboards", "asDropdown": true, "keepTime": true, "includeVars": true },
+                { "type": "dashboards", "tags": ["anonymouspay"], "title": "Dashboards", "asDropdown": true, "keepTime": true, "includeVars": false },
                 { "type": "link", "title": "Runbook", "url": "${runbook}", "icon": "doc", "targetBlank": true },
             ],
             "templating": { "list": self.variables() },

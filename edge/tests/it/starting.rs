@@ -110,6 +110,19 @@ async fn a_stop_lets_what_was_begun_be_finished() {
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }
 
+#[tokio::test]
+async fn who_hangs_up_is_counted_and_waits_no_more() {
+    let stage = Backstage::new().await.start().await;
+    let metrics = &stage.running.edge.metrics;
+    let mut impatient = Wire::connect(stage.address).await;
+    impatient.say(post(FULFILL, &stage.key, "", &order("gone").to_string())).await;
+    until("waiting", || std::future::ready(metrics.fulfill_waiting.get() == 1)).await;
+    drop(impatient);
+    until("not waiting", || std::future::ready(metrics.fulfill_waiting.get() == 0)).await;
+    assert_eq!(metrics.requests_total.with_label_values(&["fulfill", "POST", "499"]).get(), 1);
+    assert_eq!(metrics.request_seconds.with_label_values(&["fulfill"]).get_sample_count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn programs_wait_for_their_migrations_and_say_so() {
     let database = testkit::database::Database::new().await.unwrap();

@@ -15,7 +15,7 @@ use serde::Serialize;
 use storage::StorageError;
 use storage::pg::license_keys::{self, NewDigest};
 use storage::pg::rewrap::{self, Resealed, SealedLetter, SealedLicense, Shelf, WebhookSecretOf};
-use storage::pg::{Transaction, api_keys, webhook_endpoints};
+use storage::pg::{Transaction, api_keys, dead_letters, webhook_endpoints};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -162,7 +162,7 @@ fn open(sealer: &Sealer, place: &[u8], sealed: &[u8]) -> Result<Opened, OpenErro
 
 /// The order whose request a dead letter is: such a letter is sealed as the order's request still.
 fn order_given_up(queue: &str, reason: &str) -> Option<OrderId> {
-    let (id, _) = reason.strip_prefix("order ").filter(|_| queue == "order_request")?.split_once(':')?;
+    let (id, _) = reason.strip_prefix("order ").filter(|_| queue == dead_letters::ORDER_REQUEST)?.split_once(':')?;
     OrderId::parse(id).ok()
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::ids::OrderId;
 use storage::crash_point::reach;
+use storage::pg::dead_letters;
 use storage::pg::listener::{self, Notice};
 use storage::pg::orders::{self, PROCESSING_CHANNEL, ProcessingOrder};
 use storage::{Pg, StorageError};
@@ -122,6 +123,6 @@ fn count_up(metrics: &WorkerMetrics, completed: Completed, claimed: u64) {
     for (outcome, count) in [("fulfilled", completed.fulfilled), ("failed", completed.failed), ("left", other)] {
         metrics.jobs_total.with_label_values(&[NAME, outcome]).inc_by(count);
     }
-    metrics.dead_letters_total.with_label_values(&["order_request"]).inc_by(completed.dead_letters);
+    metrics.dead_letters_total.with_label_values(&[dead_letters::ORDER_REQUEST]).inc_by(completed.dead_letters);
     metrics.license_keys_allocated_total.inc_by(completed.license_keys);
 }

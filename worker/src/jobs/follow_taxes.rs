@@ -74,7 +74,14 @@ impl Follower {
             self.check.failed("the tax rates are not loaded")
         }
         let today = rfc3339(self.clock.now().unix_ms);
-        let oldest = table.zip(parse_date(&today[..10]).ok()).and_then(|(table, today)| table.oldest_as_of_s(today));
-        self.metrics.tax_oldest_as_of_timestamp_seconds.set(oldest.unwrap_or(0));
+        let Some((table, today)) = table.zip(parse_date(&today[..10]).ok()) else { return };
+        self.metrics.tax_oldest_as_of_timestamp_seconds.set(table.oldest_as_of_s(today).unwrap_or(0));
+        let ended: Vec<String> = table.ended(today).map(ToString::to_string).collect();
+        if self.metrics.tax_rates_ended.get() != ended.len() as i64 {
+            self.metrics.tax_rates_ended.set(ended.len() as i64);
+            if !ended.is_empty() {
+                tracing::warn!(?ended, "tax rates have ended, and nobody has said what holds since");
+            }
+        }
     }
 }

@@ -90,6 +90,7 @@ async fn look_at_webhooks(pg: &Pg, metrics: &WorkerMetrics) -> Result<(), Storag
     metrics.webhook_pending.set(backlog.pending);
     metrics.webhook_kept.set(backlog.kept);
     metrics.webhook_oldest_pending_seconds.set(backlog.oldest_s as i64);
+    metrics.webhook_due_oldest_seconds.set(backlog.due_s as i64);
     metrics.webhook_endpoints_disabled.set(webhook_endpoints::failed(&*client).await?);
     Ok(())
 }

@@ -94,12 +94,12 @@ impl Recipient {
     }
 }
 
-/// Makes the attempt. Never takes longer than an attempt may.
-pub async fn make(parts: &Parts, claimed: &Claimed, claimed_at: Instant, recipient: &Recipient) -> (Ended, Sign) {
+/// Makes the attempt, which has been due since `due_at`. Never takes longer than an attempt may.
+pub async fn make(parts: &Parts, claimed: &Claimed, due_at: Instant, recipient: &Recipient) -> (Ended, Sign) {
     let began = Instant::now();
     let unix_s = parts.clock.now().unix_s();
     if claimed.attempts == 1 {
-        parts.metrics.webhook_wait_seconds.observe(claimed.age_s + (began - claimed_at).as_secs_f64());
+        parts.metrics.webhook_wait_seconds.observe((began - due_at).as_secs_f64());
     }
     let headers = recipient.headers(claimed, unix_s);
     let Attempt { outcome, duration } =

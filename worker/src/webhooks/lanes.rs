@@ -62,6 +62,8 @@ struct Lane<W> {
     permits: usize,
     silences: u32,
     paused_until: Option<Instant>,
+    /// When its server was last found not to answer.
+    silent_at: Option<Instant>,
     used: Instant,
     /// Whether it stands in its store's line.
     in_line: bool,
@@ -142,6 +144,11 @@ impl<W> Lanes<W> {
         self.lanes.get(&endpoint_id).map_or_else(|| self.room_of_unknown(), Lane::room)
     }
 
+    /// When an endpoint's server was last found not to answer, as far as is remembered.
+    pub fn silent_at(&self, endpoint_id: Uuid) -> Option<Instant> {
+        self.lanes.get(&endpoint_id)?.silent_at
+    }
+
     /// How much each endpoint may be given of which something is known. Ends pauses that are over, and forgets lanes that are not used.
     pub fn rooms(&mut self, now: Instant) -> Vec<Room> {
         for lane in self.lanes.values_mut() {
@@ -194,6 +201,7 @@ impl<W> Lanes<W> {
                 permits,
                 silences: 0,
                 paused_until: None,
+                silent_at: None,
                 used: now,
                 in_line: false,
                 has_more: false,
@@ -278,6 +286,7 @@ impl<W> Lanes<W> {
             Sign::Silent => {
                 lane.permits = (lane.permits / 2).max(1);
                 lane.silences += 1;
+                lane.silent_at = Some(now);
                 if let Some(failures) = lane.silences.checked_sub(FAILURES_BEFORE_PAUSE) {
                     lane.paused_until = Some(now + PAUSE.saturating_mul(1 << failures.min(8)).min(PAUSE_MAX));
                 }

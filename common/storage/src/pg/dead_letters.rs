@@ -5,6 +5,9 @@ use uuid::{Builder, Uuid};
 
 use super::{GenericClient, StorageError};
 
+/// What the order of an edge's promise is called among them, which was in no queue.
+pub const ORDER_REQUEST: &str = "order_request";
+
 /// What a dead letter is called that was the entry `entry` of a queue. Always the same: who ends between keeping it and saying so is
 /// followed by somebody who keeps it again.
 pub fn id_of_entry(queue: &str, entry: &str, sealed: &[u8]) -> Uuid {

@@ -163,7 +163,7 @@ async fn insert(
             order_id: orders[at].to_owned(),
             body: json[at].clone(),
             trace: row.get::<_, Option<String>>(9).and_then(|trace| Trace::try_from(trace).ok()),
-            age_s: 0.0,
+            due_s: 0.0,
             followers: VecDeque::new(),
         };
         match born.claimed.last_mut() {

@@ -42,8 +42,8 @@ pub struct Claimed {
     pub body: String,
     /// The trace that the event belongs to.
     pub trace: Option<Trace>,
-    /// How long ago the delivery was born, in seconds.
-    pub age_s: f64,
+    /// How long it had been due when it was claimed, in seconds.
+    pub due_s: f64,
     /// Of the same order and for the same endpoint, claimed with it: each may be sent when the one before it is settled for good.
     pub followers: VecDeque<Claimed>,
 }
@@ -55,10 +55,10 @@ impl std::fmt::Debug for Claimed {
     }
 }
 
-/// What a claim returns of `webhook_deliveries d`, `webhook_endpoints w` and `events e`.
+/// What a claim returns of `webhook_deliveries d`, `webhook_endpoints w` and `events e`. How long it had been due follows it.
 const CLAIMED: &str = "d.id, d.attempts, d.attempts - d.attempts_before, d.endpoint_id, w.store_id, w.url, w.sealed_secret,
                        case when w.previous_secret_until > now() then w.sealed_previous_secret end, d.event_id, d.order_id, e.body,
-                       extract(epoch from now() - d.created_at)::float8, e.trace";
+                       e.trace";
 
 fn read(row: &Row) -> Claimed {
     Claimed {
@@ -73,8 +73,8 @@ fn read(row: &Row) -> Claimed {
         event_id: row.get(8),
         order_id: row.get(9),
         body: row.get(10),
-        age_s: row.get(11),
-        trace: row.get::<_, Option<String>>(12).and_then(|trace| Trace::try_from(trace).ok()),
+        trace: row.get::<_, Option<String>>(11).and_then(|trace| Trace::try_from(trace).ok()),
+        due_s: row.get(12),
         followers: VecDeque::new(),
     }
 }
@@ -82,12 +82,14 @@ fn read(row: &Row) -> Claimed {
 /// Claims those of these deliveries that are due, for `lease`: after it, whoever has not settled is taken for dead.
 pub async fn claim(client: &impl GenericClient, ids: &[i64], lease: Duration) -> Result<Vec<Claimed>, StorageError> {
     let sql = format!(
-        "update webhook_deliveries d set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => $2)
-         from webhook_endpoints w, events e
-         where d.id = any(array(select id from webhook_deliveries where id = any($1) and status = 'pending' and next_attempt_at <= now()
-                                for update skip locked))
+        "with due as materialized (
+             select id, next_attempt_at from webhook_deliveries
+             where id = any($1) and status = 'pending' and next_attempt_at <= now() for update skip locked)
+         update webhook_deliveries d set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => $2)
+         from due, webhook_endpoints w, events e
+         where d.id = due.id
              and d.attempts - d.attempts_before < {ATTEMPTS_MAX} and w.id = d.endpoint_id and w.enabled and e.id = d.event_id
-         returning {CLAIMED}"
+         returning {CLAIMED}, extract(epoch from now() - due.next_attempt_at)::float8"
     );
     Ok(client.query(&sql, &[&ids, &lease.as_secs_f64()]).await?.iter().map(read).collect())
 }
@@ -121,11 +123,11 @@ pub async fn claim_due(
                      order by d.endpoint_id limit 1)
              from pending where pending.endpoint_id is not null),
          due as materialized (
-             select of_endpoint.id
+             select of_endpoint.id, of_endpoint.next_attempt_at
              from pending join webhook_endpoints w on w.id = pending.endpoint_id and w.enabled
              left join unnest($3::uuid[], $4::integer[]) r (endpoint_id, deliveries) on r.endpoint_id = w.id
              cross join lateral (
-                 select id from webhook_deliveries d
+                 select id, next_attempt_at from webhook_deliveries d
                  where d.endpoint_id = pending.endpoint_id and d.status = 'pending' and d.next_attempt_at <= now()
                  order by d.next_attempt_at limit coalesce(r.deliveries, $2) for update skip locked) of_endpoint
              limit $1),
@@ -136,7 +138,8 @@ pub async fn claim_due(
                  settled_at = case when d.attempts - d.attempts_before < {ATTEMPTS_MAX} then null else now() end,
                  next_attempt_at = now() + make_interval(secs => $5)
              where d.id = any(array(select id from due)) returning d.*)
-         select {CLAIMED} from claimed d join webhook_endpoints w on w.id = d.endpoint_id join events e on e.id = d.event_id
+         select {CLAIMED}, extract(epoch from now() - due.next_attempt_at)::float8
+         from claimed d join due on due.id = d.id join webhook_endpoints w on w.id = d.endpoint_id join events e on e.id = d.event_id
          where d.status = 'pending'"
     );
     let rows = client.query(&sql, &[&limit, &room, &endpoints, &deliveries, &lease.as_secs_f64()]).await?;
@@ -334,7 +337,7 @@ async fn claim_next(client: &impl GenericClient, settled: &[(String, Uuid)], lea
              order by p.sequence limit 1 for update skip locked) next,
              webhook_endpoints w, events e
          where d.id = next.id and d.attempts = d.attempts_before and w.id = d.endpoint_id and e.id = d.event_id
-         returning {CLAIMED}, w.enabled"
+         returning {CLAIMED}, 0::float8, w.enabled"
     );
     let rows = client.query(&sql, &[&orders, &endpoints, &lease.as_secs_f64()]).await?;
     Ok(rows.iter().filter(|row| row.get::<_, bool>(13)).map(read).collect())
@@ -393,6 +396,8 @@ pub struct Backlog {
     pub kept: i64,
     /// How long the oldest delivery to an endpoint that is enabled has been pending, in seconds.
     pub oldest_s: f64,
+    /// How long the first of those has been due that nobody has claimed, of endpoints that do not fail, in seconds.
+    pub due_s: f64,
 }
 
 /// Looks at what is pending.
@@ -400,11 +405,13 @@ pub async fn backlog(client: &impl GenericClient) -> Result<Backlog, StorageErro
     let row = client
         .query_one(
             "select coalesce(sum(n), 0)::bigint, coalesce(sum(n) filter (where not w.enabled), 0)::bigint,
-                    coalesce(extract(epoch from now() - min(oldest) filter (where w.enabled)), 0)::float8
-             from (select endpoint_id, count(*) as n, min(created_at) as oldest from webhook_deliveries where status = 'pending' group by 1) d
+                    coalesce(extract(epoch from now() - min(oldest) filter (where w.enabled)), 0)::float8,
+                    greatest(coalesce(extract(epoch from now() - min(due) filter (where w.enabled and w.failing_since is null)), 0), 0)::float8
+             from (select endpoint_id, count(*) as n, min(created_at) as oldest, min(next_attempt_at) as due
+                   from webhook_deliveries where status = 'pending' group by 1) d
              join webhook_endpoints w on w.id = d.endpoint_id",
             &[],
         )
         .await?;
-    Ok(Backlog { pending: row.get(0), kept: row.get(1), oldest_s: row.get(2) })
+    Ok(Backlog { pending: row.get(0), kept: row.get(1), oldest_s: row.get(2), due_s: row.get(3) })
 }

@@ -279,7 +279,7 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_replays_when_it_is_enab
     assert!(stage.happen(&stage.order("kept"), &[EventKind::Created]).await.is_empty());
     assert!(stage.claim_due(1_000, 1_000, &[]).await.is_empty());
     let backlog = webhook_deliveries::backlog(&*client).await.unwrap();
-    assert_eq!((backlog.pending, backlog.kept, backlog.oldest_s), (41, 41, 0.0));
+    assert_eq!((backlog.pending, backlog.kept, backlog.oldest_s, backlog.due_s), (41, 41, 0.0, 0.0));
     let enabled = stage.change(endpoint.id, true).await;
     assert_eq!((enabled.enabled, enabled.disabled_reason, enabled.failures, enabled.failing_since_ms), (true, None, 0, None));
     let mut steps = 0;

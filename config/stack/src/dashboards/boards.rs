@@ -1,21 +1,19 @@
 //! The questions of each dashboard, the most urgent first: is it broken, for whom, since when; then traffic, errors and latency; then causes.
 //!
-//! A series without a label's value until something happens counts as 0 where 0 is what is meant (`or vector(0)`).
+//! Where there is nothing to ask, a question has no answer: neither green nor red. Whether anything runs is asked of all instances, whichever
+//! are looked at.
 
 use super::Bad::{Above, Below};
 use super::{Board, Row, series, stat, table};
-
-/// The share of answers that may be errors of ours: the objective is 99.9 %.
-const BUDGET: &str = "0.001";
 
 /// All dashboards.
 pub(super) fn all() -> Vec<Board> {
     vec![overview(), edge(), worker(), webhooks(), payments(), dependencies()]
 }
 
-/// The share of requests that failed through our fault, over a window.
-fn failed(window: &str) -> String {
-    let requests = |more: &str| format!("sum(rate(edge_requests_total{{instance=~\"$instance\"{more}}}[{window}]))");
+/// The share of requests that failed through our fault, over 5 minutes.
+fn failed() -> String {
+    let requests = |more: &str| format!("sum(rate(edge_requests_total{{instance=~\"$instance\"{more}}}[5m]))");
     format!("({} or vector(0)) / {}", requests(",code=~\"5..\""), requests(""))
 }
 
@@ -47,14 +45,14 @@ fn sum(gauge: &str) -> String {
 
 /// How many times in the last hour.
 fn in_an_hour(counter: &str, filter: &str) -> String {
-    format!("sum(increase({counter}{{instance=~\"$instance\"{filter}}}[1h])) or vector(0)")
+    format!("sum(increase({counter}{{instance=~\"$instance\"{filter}}}[1h]))")
 }
 
 fn overview() -> Board {
-    let down = "count(up{job=~\"edge|worker\",instance=~\"$instance\"} == 0) or vector(0)";
-    let burn = |window| format!("({}) / {BUDGET}", failed(window));
+    let down = "sum(1 - up{job=~\"edge|worker\"})";
+    let burn = |window| format!("slo:bad:ratio_rate{window} / on (slo) slo:budget:ratio");
     let broken = vec![
-        stat("Are partners being served?", "percentunit", Below(0.999, 0.99), format!("1 - {}", failed("5m"))).normal(
+        stat("Are partners being served?", "percentunit", Below(0.999, 0.99), format!("1 - {}", failed())).normal(
             "Share of the last 5 minutes' requests that did not fail through our fault. Normal: above 99.9 %. Empty while nobody calls.",
         ),
         stat("Are instances down?", "none", Above(1.0, 1.0), down).normal("Edges and workers that cannot be scraped. Normal: 0."),
@@ -69,11 +67,11 @@ fn overview() -> Board {
     ];
     let promises = vec![
         series("How fast does the error budget burn?", "none")
-            .normal("1 spends the budget of 30 days (0.1 % of requests) in 30 days; 14.4 spends a fiftieth of it in an hour. Normal: below 1. Empty while nobody calls.")
+            .normal("By promise, all instances. 1 spends the budget of 30 days in 30 days; 14.4 spends a fiftieth of it in an hour. Normal: below 1. Empty while nobody calls.")
             .bad(Above(1.0, 14.4))
-            .line("5 minutes", burn("5m"))
-            .line("1 hour", burn("1h"))
-            .line("6 hours", burn("6h")),
+            .line("{{slo}}, 1 hour", burn("1h"))
+            .line("{{slo}}, 6 hours", burn("6h"))
+            .line("{{slo}}, 3 days", burn("3d")),
         series("What waits, since when?", "s")
             .normal("Age of the oldest order in processing, webhook and payment. Normal: near 0; no line while no worker runs.")
             .line("orders", worst("worker_orders_processing_oldest_seconds"))
@@ -96,9 +94,9 @@ fn overview() -> Board {
             .bad(Below(1.0, 1.0))
             .line("{{job}} {{instance}}", "up{job=~\"edge|worker\",instance=~\"$instance\"}"),
         series("How much of the error budget is left?", "percentunit")
-            .normal("Of 30 days' budget, as far back as the data goes. Normal: above a quarter. Empty while nobody calls.")
+            .normal("By promise, of 30 days' budget, as far back as the data goes, quiet days like busy ones. Normal: above a quarter. Empty while there is no hour's data.")
             .bad(Below(0.25, 0.0))
-            .line("left", format!("1 - ({}) / {BUDGET}", failed("30d"))),
+            .line("{{slo}}", "1 - avg_over_time(slo:bad:ratio_rate1h[30d:1h]) / on (slo) slo:budget:ratio"),
         series("Which checks fail?", "none")
             .normal("1 while a check passes. Normal: 1 for all.")
             .bad(Below(1.0, 1.0))
@@ -124,13 +122,13 @@ fn overview() -> Board {
 
 fn edge() -> Board {
     let broken = vec![
-        stat("Are partners being served?", "percentunit", Below(0.999, 0.99), format!("1 - {}", failed("5m")))
+        stat("Are partners being served?", "percentunit", Below(0.999, 0.99), format!("1 - {}", failed()))
             .normal("Share of requests that did not fail through our fault, 5 minutes. Normal: above 99.9 %. Empty while nobody calls."),
         stat("Are answers fast?", "s", Above(0.1, 0.5), percentile(0.99, "edge_request_seconds", "5m", ""))
             .normal("p99 over all routes, 5 minutes. Normal: below 100 ms. Empty while nobody calls."),
-        stat("Is what edges know fresh?", "ms", Above(5000.0, 30000.0), worst("edge_snapshot_age_milliseconds"))
+        stat("Is what edges know fresh?", "s", Above(5.0, 30.0), worst("edge_snapshot_age_seconds"))
             .normal("Oldest snapshot of keys, stores and prices. Normal: about a second; it grows while Postgres is away."),
-        stat("Do checks fail?", "none", Above(1.0, 1.0), "count(edge_check_ok{instance=~\"$instance\"} == 0) or vector(0)")
+        stat("Do checks fail?", "none", Above(1.0, 1.0), "sum(1 - edge_check_ok{instance=~\"$instance\"})")
             .normal("Health checks of edges that fail. Normal: 0."),
         stat("Do callers wait for workers?", "none", Above(100.0, 1000.0), sum("edge_fulfill_waiting"))
             .normal("Fulfill requests whose answer is not there yet. Normal: a few."),
@@ -184,17 +182,17 @@ fn edge() -> Board {
 
 fn worker() -> Board {
     let broken = vec![
-        stat("Does a worker run?", "none", Below(2.0, 1.0), "sum(up{job=\"worker\",instance=~\"$instance\"}) or vector(0)")
-            .normal("Workers that can be scraped. Normal: two or more, so that one may die."),
+        stat("Does a worker run?", "none", Below(2.0, 1.0), "sum(up{job=\"worker\"}) or vector(0)")
+            .normal("Workers that can be scraped, all of them. Normal: two or more, so that one may die."),
         stat("How old is the oldest order?", "s", Above(30.0, 300.0), worst("worker_orders_processing_oldest_seconds"))
             .normal("The oldest order in processing. Normal: below 30 s."),
         stat(
             "Does the queue grow?",
             "none",
             Above(1000.0, 10000.0),
-            "max(edge_queue_depth) or max(worker_queue_entries{queue=\"fulfill_order\"})",
+            "max(worker_queue_entries{queue=\"fulfill_order\"}) or max(edge_queue_depth)",
         )
-        .normal("Entries in the fulfill queue, as edges see it. Normal: a few; steady growth means that workers stand or are too few."),
+        .normal("Entries in the fulfill queue, as workers see it, or where there is none as edges do. Normal: a few; steady growth means that workers stand or are too few."),
         stat("Do paid orders lack keys?", "none", Above(1.0, 10.0), worst("worker_orders_awaiting_stock"))
             .normal("Paid orders that wait for stock. Normal: 0; partners have to import keys."),
         stat("Were jobs given up?", "none", Above(1.0, 10.0), in_an_hour("worker_dead_letters_total", ""))
@@ -227,7 +225,7 @@ fn worker() -> Board {
         series("Do workers die at work?", "cps")
             .normal("Jobs picked up again from another worker, and dead letters. Normal: 0.")
             .line("picked up again", rate("worker_redelivered_total"))
-            .line("dead letters", format!("{} or vector(0)", rate("worker_dead_letters_total"))),
+            .line("dead letters", rate("worker_dead_letters_total")),
         series("How many keys are allocated?", "cps")
             .normal("License keys, and orders that got those they had waited for. Normal: as sales are.")
             .line("license keys", rate("worker_license_keys_allocated_total"))
@@ -262,7 +260,7 @@ fn webhooks() -> Board {
         stat("Do attempts succeed?", "percentunit", Below(0.95, 0.8), format!("({delivered}) / {attempts}"))
             .normal("Share of attempts, 5 minutes. Normal: above 95 %; one dead partner lowers it. Empty while nothing is sent."),
         stat("Are first attempts prompt?", "s", Above(1.0, 10.0), percentile(0.99, "worker_webhook_wait_seconds", "5m", ""))
-            .normal("p99 from an event's commit to the first attempt. Normal: below 1 s. Empty while nothing is sent."),
+            .normal("p99 from a first attempt being due to its being made. Normal: below 1 s. Empty while nothing is sent."),
         stat("How many are owed?", "none", Above(1000.0, 100_000.0), worst("worker_webhook_pending"))
             .normal("Deliveries that are not settled. Normal: tens."),
         stat("How many endpoints are off?", "none", Above(1.0, 10.0), worst("worker_webhook_endpoints_disabled"))
@@ -279,7 +277,7 @@ fn webhooks() -> Board {
             .line("p50", percentile(0.5, "worker_webhook_attempt_seconds", "$__rate_interval", ""))
             .line("p99", percentile(0.99, "worker_webhook_attempt_seconds", "$__rate_interval", "")),
         series("How long do events wait?", "s")
-            .normal("From commit to the first attempt. Normal: milliseconds. Empty while nothing is sent.")
+            .normal("From a first attempt being due to its being made. Normal: milliseconds. Empty while nothing is sent.")
             .line("p50", percentile(0.5, "worker_webhook_wait_seconds", "$__rate_interval", ""))
             .line("p99", percentile(0.99, "worker_webhook_wait_seconds", "$__rate_interval", "")),
         series("Does the backlog shrink?", "none")
@@ -288,6 +286,10 @@ fn webhooks() -> Board {
             .line("kept", worst("worker_webhook_kept")),
     ];
     let causes = vec![
+        series("Does anybody send what is due?", "s")
+            .normal("Since when a delivery has been due that no worker has taken up, of endpoints that are well. Normal: 0.")
+            .bad(Above(10.0, 60.0))
+            .line("due", worst("worker_webhook_due_oldest_seconds")),
         series("Are workers at their limit?", "none")
             .normal("Attempts under way, by worker. Normal: far below the limit; near it, partners hang.")
             .line("{{instance}}", "worker_webhook_in_flight{instance=~\"$instance\"}"),
@@ -313,8 +315,13 @@ fn payments() -> Board {
         stat("Could events not be stored?", "none", Above(1.0, 10.0), unstored).normal("In an hour; Stripe sends them again. Normal: 0."),
         stat("Are events forged?", "none", Above(1.0, 100.0), in_an_hour("edge_stripe_events_total", ",outcome=\"unsigned\""))
             .normal("Events without a valid signature in an hour. Normal: 0; many: a wrong signing secret."),
-        stat("Does Stripe answer?", "none", Above(1.0, 10.0), in_an_hour("worker_stripe_requests_total", ",outcome=\"unavailable\""))
-            .normal("Questions that Stripe did not answer in an hour. Normal: 0."),
+        stat(
+            "Does Stripe answer?",
+            "none",
+            Above(1.0, 10.0),
+            in_an_hour("worker_stripe_requests_total", ",outcome=~\"unavailable|denied\""),
+        )
+        .normal("Questions that Stripe did not answer in an hour, or to which it did not let us in. Normal: 0."),
         stat("Do paid orders lack keys?", "s", Above(60.0, 3600.0), worst("worker_orders_awaiting_stock_oldest_seconds"))
             .normal("How long the first of them has waited. Normal: 0."),
     ];
@@ -358,9 +365,8 @@ fn payments() -> Board {
 }
 
 fn dependencies() -> Board {
-    let failing = |check: &str| {
-        format!("count({{__name__=~\"edge_check_ok|worker_check_ok\",check=~\"{check}\",instance=~\"$instance\"}} == 0) or vector(0)")
-    };
+    let failing =
+        |check: &str| format!("sum(1 - {{__name__=~\"edge_check_ok|worker_check_ok\",check=~\"{check}\",instance=~\"$instance\"}})");
     let process = |metric: &str| format!("{metric}{{job=~\"edge|worker\",instance=~\"$instance\"}}");
     let broken = vec![
         stat("Who misses Postgres?", "none", Above(1.0, 1.0), failing("postgres"))
@@ -380,7 +386,7 @@ fn dependencies() -> Board {
             "Did tasks have to restart?",
             "none",
             Above(1.0, 10.0),
-            "(sum(increase(edge_task_restarts_total[1h])) or vector(0)) + (sum(increase(worker_task_restarts_total[1h])) or vector(0))",
+            "sum(increase({__name__=~\"(edge|worker)_task_restarts_total\",instance=~\"$instance\"}[1h]))",
         )
         .normal("Tasks that should never end, started again in an hour. Normal: 0."),
         stat(
@@ -400,10 +406,10 @@ fn dependencies() -> Board {
             .normal("Connections to Postgres, and callers waiting for one. Normal: nobody waits.")
             .line("{{job}} {{instance}} open", "{__name__=~\"(edge|worker)_postgres_connections\",instance=~\"$instance\"}")
             .line("{{job}} {{instance}} waiting", "{__name__=~\"(edge|worker)_postgres_waiting\",instance=~\"$instance\"}"),
-        series("How fresh is the snapshot?", "ms")
+        series("How fresh is the snapshot?", "s")
             .normal("Since Postgres last confirmed it. Normal: about a second.")
-            .bad(Above(5000.0, 30000.0))
-            .line("{{instance}}", "edge_snapshot_age_milliseconds{instance=~\"$instance\"}"),
+            .bad(Above(5.0, 30.0))
+            .line("{{instance}}", "edge_snapshot_age_seconds{instance=~\"$instance\"}"),
         series("Who uses the processor?", "none")
             .normal("Cores in use, by instance. Normal: below the cores there are.")
             .line("{{job}} {{instance}}", format!("rate({}[$__rate_interval])", process("process_cpu_seconds_total"))),

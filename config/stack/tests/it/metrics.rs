@@ -16,7 +16,7 @@ named as everywhere.
 fn kind(of: &str) -> &'static str {
     match of {
         "Counter" | "IntCounter" | "IntCounterVec" => "counter",
-        "IntGauge" | "IntGaugeVec" => "gauge",
+        "Gauge" | "IntGauge" | "IntGaugeVec" => "gauge",
         "Histogram" | "HistogramVec" => "histogram",
         other => panic!("{other} is no kind of metric that is known here"),
     }
@@ -27,7 +27,8 @@ fn table(title: &str, prefix: &str, described: &[&[Described]]) -> String {
     let mut all: Vec<&Described> = described.iter().flat_map(|part| part.iter()).collect();
     all.sort_by_key(|one| one.name);
     for one in all {
-        let labels: Vec<String> = one.labels.iter().map(|label| format!("`{label}`")).collect();
+        let values = |label: &str| one.values.iter().map(|values| format!("{label}: {}", values.join(", "))).next();
+        let labels: Vec<String> = one.labels.iter().map(|label| values(&format!("`{label}`")).unwrap_or(format!("`{label}`"))).collect();
         writeln!(text, "| `{prefix}_{}` | {} | {} | {} |", one.name, kind(one.kind), labels.join(", "), one.help.trim()).unwrap();
     }
     text
