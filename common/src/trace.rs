@@ -49,7 +49,10 @@ impl Trace {
         if !well_formed || !known || is_zero(TRACE_ID) || is_zero(SPAN_ID) {
             return None;
         }
-        let parent = format!("00{}", &head[2..]);
+        // What a later version says in its flags is not known in this one, but for the first two, which we do not set ourselves.
+        let flags =
+            if &head[..2] == "00" { head[53..].to_owned() } else { format!("{:02x}", u8::from_str_radix(&head[53..], 16).ok()? & 0b11) };
+        let parent = format!("00{}{flags}", &head[2..53]);
         let state = std::str::from_utf8(state)
             .ok()
             .map(str::trim)
@@ -117,6 +120,8 @@ mod tests {
         for later in [PARENT.replacen("00", "cc", 1), PARENT.replacen("00", "cc", 1) + "-what-the-future-will-be-like"] {
             assert_eq!(Trace::parse(later.as_bytes(), b"").unwrap().parent(), PARENT, "{later}");
         }
+        let flags = PARENT.replacen("00", "cc", 1).replace("-01", "-f5");
+        assert_eq!(Trace::parse(flags.as_bytes(), b"").unwrap().parent(), PARENT, "flags that are not known");
         assert_eq!(Trace::parse((PARENT.replacen("00", "cc", 1) + ".what").as_bytes(), b""), None);
     }
 

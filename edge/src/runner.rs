@@ -21,7 +21,7 @@ use ops::admin::AdminServer;
 use ops::health::{Check, Health, Need};
 use ops::metrics::Metrics;
 use ops::tasks::{Backoff, Drain, Tasks};
-use ops::{log, shutdown};
+use ops::{descriptors, log, shutdown};
 use storage::pg::roles::Role;
 use storage::pg::tax_rates::LiveTable;
 use storage::pg::{changes, listener, orders};
@@ -47,7 +47,7 @@ use crate::router::Router;
 use crate::server::guarded::Deadlines;
 use crate::server::listener::Listener;
 use crate::server::tls::Certificate;
-use crate::server::{Server, ServerKnobs, descriptors};
+use crate::server::{Server, ServerKnobs};
 use crate::snapshot::Snapshot;
 use crate::stripe::Intake;
 use crate::tax_quotes::TaxQuotes;
@@ -313,7 +313,7 @@ fn knobs(settings: &Settings) -> Knobs {
 fn server_knobs(settings: &Settings) -> ServerKnobs {
     let edge = &settings.edge;
     ServerKnobs {
-        connections_max: descriptors::connections_that_fit(edge.connections_max),
+        connections_max: descriptors::that_fit("edge.connections_max", edge.connections_max),
         connections_per_address_max: edge.connections_per_address_max,
         head_max_bytes: edge.head_max_bytes,
         head_fields_max: edge.head_fields_max,

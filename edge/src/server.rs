@@ -7,7 +7,6 @@
 mod activity;
 mod budget;
 mod connection;
-pub mod descriptors;
 pub mod guarded;
 mod handover;
 pub mod listener;

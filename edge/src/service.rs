@@ -114,11 +114,13 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
                 }
                 Ok(caller) => match body::read(&edge.knobs, route, &head.headers, incoming).await {
                     Err(error) => Err(error),
-                    // A panic is a defect, and told as one; the hook has logged it. Other requests of the connection go on.
-                    Ok(body) => AssertUnwindSafe(handle(edge, route, caller.as_ref(), call(body)))
-                        .catch_unwind()
-                        .await
-                        .unwrap_or_else(|_| Err(ApiError::plain(Code::Internal))),
+                    // A panic is a defect, and told as one; the hook has logged where it was. Other requests of the connection go on.
+                    Ok(body) => {
+                        AssertUnwindSafe(handle(edge, route, caller.as_ref(), call(body))).catch_unwind().await.unwrap_or_else(|_| {
+                            tracing::error!(request_id, trace_id = ids.trace.map(Trace::id), route = route.name, "a handler panicked");
+                            Err(ApiError::plain(Code::Internal))
+                        })
+                    }
                 },
             };
             let refusal = |error: ApiError| match route.access {

@@ -17,7 +17,7 @@ use ops::admin::AdminServer;
 use ops::health::{Check, Health, Need};
 use ops::metrics::Metrics;
 use ops::tasks::{Backoff, Drain, Tasks};
-use ops::{log, shutdown};
+use ops::{descriptors, log, shutdown};
 use storage::pg::changes;
 use storage::pg::listener::{self, Notice};
 use storage::pg::orders::PROCESSING_CHANNEL;
@@ -69,6 +69,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let metrics = Metrics::new("worker", &[("version", env!("CARGO_PKG_VERSION"))])?;
     log::install_panic_hook(metrics.panics_total());
     let asked_to_stop = shutdown::on_signals()?;
+    descriptors::raise_limit();
     let health = Health::new(&metrics);
     health.spawn_heartbeat();
     // Known before anybody can ask: a process that has not said what it needs would seem ready.

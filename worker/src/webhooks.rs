@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use common::clock::Clock;
 use common::seal::Sealer;
+use common::trace::Trace;
 use common::webhook_target::Rules;
+use ops::descriptors;
 use storage::crash_point::reach;
 use storage::pg::events::{Due, Wish};
 use storage::pg::webhook_deliveries::{self, Claimed, Ended, Outcome};
@@ -91,7 +93,7 @@ impl Dispatcher {
     /// A dispatcher with nothing to do.
     pub fn new(parts: Parts, settings: &config::Webhooks) -> Self {
         let caps = Caps {
-            in_flight: settings.in_flight_max,
+            in_flight: descriptors::that_fit("webhooks.in_flight_max", settings.in_flight_max),
             per_endpoint: settings.in_flight_per_endpoint_max,
             per_destination: settings.in_flight_per_destination_max,
         };
@@ -273,7 +275,8 @@ impl Shared {
                     self.lanes().add(address, Work { claimed, recipient, claimed_at, due_at }, claimed_at);
                 }
                 Err(why) => {
-                    tracing::error!(endpoint = %claimed.endpoint_id, %why, "a webhook cannot be sent");
+                    let trace_id = claimed.trace.as_ref().map(Trace::id);
+                    tracing::error!(endpoint = %claimed.endpoint_id, event = %claimed.event_id, order_id = claimed.order_id, trace_id, %why, "a webhook cannot be sent");
                     self.end(attempt::impossible(&claimed, why));
                     self.keep_waiting(&claimed.followers);
                 }

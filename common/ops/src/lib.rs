@@ -45,6 +45,7 @@
 //! ```
 
 pub mod admin;
+pub mod descriptors;
 pub mod health;
 pub mod log;
 pub mod metrics;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::seal::Sealer;
-use common::trace::{TRACEPARENT, TRACESTATE};
+use common::trace::{TRACEPARENT, TRACESTATE, Trace};
 use common::webhook;
 use common::webhook::schedule::{retry_after, wait_after};
 use common::webhook::secret::{WebhookSecret, WebhookSigner};
@@ -107,6 +107,19 @@ pub async fn make(parts: &Parts, claimed: &Claimed, due_at: Instant, recipient: 
     parts.metrics.webhook_attempt_seconds.observe(duration.as_secs_f64());
     let (outcome, label, sign, answer) = judge(outcome, claimed, unix_s, rand::random());
     parts.metrics.webhook_attempts_total.with_label_values(&[label]).inc();
+    if outcome != Outcome::Delivered {
+        // Not where to: its path may be a secret of the partner's. Nor what it answered: that is kept with the delivery.
+        tracing::info!(
+            delivery = claimed.id,
+            endpoint = %claimed.endpoint_id,
+            event = %claimed.event_id,
+            order_id = claimed.order_id,
+            attempt = claimed.attempts,
+            trace_id = claimed.trace.as_ref().map(Trace::id),
+            outcome = label,
+            "a webhook was not taken"
+        );
+    }
     let made = Made { ago: began.elapsed(), took: duration, answer };
     (ended(claimed, outcome, Some(made)), sign)
 }

@@ -170,6 +170,8 @@ struct Words {
     session: Value,
 }
 
+/// What callers call the trace of their calls: for logs and for webhooks.
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const NOWHERE: &[Place] = &[];
 /// Told to whoever wrote it, and to nobody else.
 const TOLD_BACK: &[Place] = &[Place::Errors];
@@ -189,6 +191,7 @@ impl Words {
             ("idempotency-key", canaries.word("an idempotency key", TRUTH)),
             // The name of a request is for logs, and is told to whoever gave it.
             ("x-request-id", canaries.word("a request's id", &[Place::EdgeLog, Place::Errors])),
+            ("traceparent", format!("00-{TRACE_ID}-00f067aa0ba902b7-01")),
         ];
         let body = json!({
             "customer_email": format!("{}@shop.example", canaries.word("an e-mail address", TRUTH)),
@@ -420,6 +423,12 @@ async fn words_of_callers_and_secrets_are_only_where_they_may_be() {
             std::fs::read_dir(bench.logs.path()).expect("logs").flatten().filter(|log| log.file_name().to_string_lossy().starts_with(name));
         let said: Vec<u8> = logs.flat_map(|log| std::fs::read(log.path()).expect("a log")).collect();
         assert!(find(&said, "\"DEBUG\"").is_some(), "{place:?} is not as fine as it can be");
+        if place == Place::WorkerLog {
+            let refused = String::from_utf8_lossy(&said).lines().filter(|line| line.contains("a webhook was not taken")).count();
+            let found =
+                String::from_utf8_lossy(&said).lines().any(|line| line.contains("a webhook was not taken") && line.contains(TRACE_ID));
+            assert!(found, "{refused} webhooks were refused, and none is found by its caller's trace");
+        }
         bench.heard(place, said);
     }
     let dump = bench.dump();

@@ -19,6 +19,8 @@ use testkit::python::Python;
 
 const REQUIREMENTS: &str = "kubernetes-validate==1.37.0\ncompose-spec==0.2.1\nPyYAML==6.0.3\n";
 const SECRETS: [&str; 4] = ["api_key_pepper", "session_signing", "sealing", "license_digest"];
+/// As Postgres comes, but for those that it keeps for administrators.
+const POSTGRES_CONNECTIONS: usize = 97;
 const UNITS: [&str; 3] = ["anonymouspay-edge.socket", "anonymouspay-edge@1.service", "anonymouspay-worker.service"];
 /// In tenths: what systemd-analyze calls OK ends at 50. Ours are at 12, as they need the network.
 const EXPOSURE_MAX: &str = "15";
@@ -108,6 +110,7 @@ async fn kubernetes_manifests_fit_what_they_run() {
     let manifests = list(&read["manifests"]);
     let deployments = of_kind(manifests, "Deployment");
     let pods = |labels: &Value| deployments.iter().find(|one| one["spec"]["template"]["metadata"]["labels"] == *labels).copied();
+    let mut connections = 0;
     for deployment in &deployments {
         let program = text(&deployment["metadata"]["name"]);
         let pod = &deployment["spec"]["template"];
@@ -129,7 +132,22 @@ async fn kubernetes_manifests_fit_what_they_run() {
         assert!(grace > leaving(program, &settings) + Duration::from_secs(5), "{program} has {grace:?} to leave");
         let disruption = of_kind(manifests, "PodDisruptionBudget");
         let budget = disruption.iter().find(|budget| budget["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]);
-        assert_eq!(budget.map(|budget| &budget["spec"]["minAvailable"]), Some(&1.into()), "{program}");
+        assert_eq!(budget.map(|budget| &budget["spec"]["maxUnavailable"]), Some(&1.into()), "{program}");
+        // Each has a connection beside its pools on which it is told of changes, and one more while it is checked. A roll-out adds one of each.
+        let scaler = of_kind(manifests, "HorizontalPodAutoscaler").into_iter().find(|one| one["spec"]["scaleTargetRef"]["name"] == program);
+        let most = scaler.map_or(&deployment["spec"]["replicas"], |scaler| &scaler["spec"]["maxReplicas"]).as_u64().unwrap() as usize + 1;
+        let portal = if program == "edge" { settings.portal.postgres_connections_max } else { 0 };
+        connections += most * (settings.postgres.connections_max + portal + 2);
+    }
+    assert!(connections < POSTGRES_CONNECTIONS, "{connections} connections");
+    for job in of_kind(manifests, "Job") {
+        let pod = &job["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let variables = list(&container["env"]).iter().map(|one| (text(&one["name"]).to_owned(), text(&one["value"]).to_owned())).collect();
+        settings(&variables, secrets.path(), "/secrets");
+        assert_eq!(text(&container["volumeMounts"][0]["mountPath"]), "/secrets");
+        assert_eq!(container["volumeMounts"][0]["name"], pod["volumes"][0]["name"]);
+        assert!(pod["securityContext"]["fsGroup"].is_u64(), "files that only their group may read");
     }
     let service = of_kind(manifests, "Service")[0];
     let served = pods(&service["spec"]["selector"]).expect("the service's pods");
@@ -191,6 +209,10 @@ async fn systemd_units_are_whole_hardened_and_patient() {
         let settings = settings(&values("Environment").into_iter().map(pair).collect(), secrets.path(), "%d");
         let patience = Duration::from_secs(values("TimeoutStopSec")[0].parse().unwrap());
         assert!(patience > leaving(program, &settings) + Duration::from_secs(5), "{program}");
+        assert_eq!(values("StartLimitIntervalSec"), ["0"], "{program} is started again however often it ends");
+        assert_eq!(values("RestartPreventExitStatus"), ["78"], "{program}: settings that cannot be used");
+        let descriptors: usize = values("LimitNOFILE")[0].parse().unwrap();
+        assert!(descriptors > settings.edge.connections_max + settings.webhooks.in_flight_max, "{program}");
         let start = &values("ExecStart")[0];
         let (command, arguments) = start.split_once(' ').unwrap();
         block_in_place(|| command_exists(command, &[arguments]));

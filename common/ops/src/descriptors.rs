@@ -1,9 +1,9 @@
-//! Open files and sockets, of which a process may have only so many. Connections must not take those that Postgres, Redis and the admin page
-//! need.
+//! Open files and sockets, of which a process may have only so many. What there are many of must not take those that Postgres, Redis and the
+//! admin page need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for connections.
+/// Descriptors that are kept back.
 const RESERVE: u64 = 128;
 
 /// Takes as many descriptors as the system allows without asking an administrator. For a process's start.
@@ -16,16 +16,16 @@ pub fn raise_limit() {
     }
 }
 
-/// How many of `wanted` connections this process can have. Fewer are worth a warning.
-pub fn connections_that_fit(wanted: usize) -> usize {
+/// For how many of the `wanted` things, each with a descriptor, this process has room; `knob` is what wants them. Fewer are worth a warning.
+pub fn that_fit(knob: &str, wanted: usize) -> usize {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return wanted };
     let fit = fit(wanted, limit);
     if fit < wanted {
         tracing::warn!(
             open_files = limit,
-            connections = fit,
+            fit,
             wanted,
-            "edge.connections_max does not fit into the limit of open files; raise that (ulimit -n, LimitNOFILE in systemd) by {} or lower the knob",
+            "{knob} does not fit into the limit of open files; raise that (ulimit -n, LimitNOFILE in systemd) by {} or lower the knob",
             wanted - fit
         );
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_descriptors_are_never_for_connections() {
+    fn some_descriptors_are_kept_back() {
         for (wanted, limit, expected) in
             [(20_000, 65_536, 20_000), (20_000, 20_128, 20_000), (20_000, 20_000, 19_872), (100, 256, 100), (1_000, 200, 100), (5, 8, 4)]
         {
