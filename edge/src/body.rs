@@ -24,7 +24,6 @@ pub async fn read(knobs: &Knobs, route: &Route, headers: &HeaderMap, incoming: I
     let max_bytes = if route.endpoint == Endpoint::StripeWebhook { stripe::BODY_MAX_BYTES } else { knobs.body_max_bytes };
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > max_bytes as u64) {
-        tokio::spawn(tokio::time::timeout(knobs.body_timeout, discard(incoming, max_bytes)));
         return Err(too_large(max_bytes));
     }
     if incoming.is_end_stream() {
@@ -60,17 +59,6 @@ async fn collect(max_bytes: usize, mut incoming: Incoming) -> Result<Bytes, ApiE
         }
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
-}
-
-/// Takes in what still comes of a body that was refused, up to as much again: a connection that is closed on somebody who is still sending
-/// takes the answer with it.
-async fn discard(mut incoming: Incoming, at_most: usize) {
-    let mut taken = 0;
-    while taken <= at_most.saturating_mul(2)
-        && let Some(Ok(frame)) = incoming.frame().await
-    {
-        taken += frame.data_ref().map_or(0, Bytes::len);
-    }
 }
 
 fn too_large(max_bytes: usize) -> ApiError {

@@ -24,8 +24,8 @@ use super::budget::Budget;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long the client may take to close its side after ours.
 const LINGER: Duration = Duration::from_secs(1);
-/// How much of what it still sends is read meanwhile.
-const LINGER_MAX_BYTES: usize = 1 << 20;
+/// How much of what it still sends is read meanwhile: the largest body that any route takes, several times.
+const LINGER_MAX_BYTES: usize = 4 << 20;
 /// Slower than any real link. Who takes less of what we write is waited for no longer than who takes nothing.
 const READ_MIN_BYTES_PER_S: f64 = 4_096.0;
 
