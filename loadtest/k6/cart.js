@@ -4,14 +4,15 @@
 import { nothingWrong } from './lib/judge.js';
 import { Customer, totalOf } from './lib/cart.js';
 import { reports } from './lib/report.js';
-import { options as of, required } from './lib/run.js';
+import { optionsAt, required, scenario } from './lib/run.js';
 
 const sku = required('SKU');
-const PRICE_MINOR = 2999;
+// What the product costs in GBP, in minor units.
+const PRICE_MINOR = Number(__ENV.PRICE_MINOR || 2999);
 
-export const options = of(2, { page: 500 });
+export const options = optionsAt(2, { page: 500 });
 
-export default function () {
+export default scenario(() => {
   const quantity = 1 + ((__ITER + __VU) % 9);
   const customer = new Customer(__VU * 100000 + __ITER);
   const page = customer.toCheck(sku, quantity);
@@ -22,8 +23,9 @@ export default function () {
   else if (!(total >= PRICE_MINOR * quantity && total <= PRICE_MINOR * quantity * 1.5)) wrong.push(`${total} for ${quantity} × ${PRICE_MINOR}`);
   if (page.url.includes('token=')) wrong.push('a token stands in the address');
   nothingWrong('a cart is right', wrong);
+  if (page.status !== 200) return;
   const stranger = new Customer(__VU * 100000 + __ITER + 50000).get(page.url.replace(/^https?:\/\/[^/]+/, ''));
   nothingWrong('a cart is its own browser\'s', stranger.status >= 400 && stranger.status < 500 ? [] : [`status ${stranger.status}`]);
-}
+});
 
 export const handleSummary = (data) => reports('cart', data);

@@ -4,14 +4,14 @@ import http from 'k6/http';
 import { json, nothingWrong } from './lib/judge.js';
 import { contradictions } from './lib/rates.js';
 import { reports } from './lib/report.js';
-import { address, baseUrl, options as of } from './lib/run.js';
+import { address, baseUrl, optionsAt, scenario } from './lib/run.js';
 
 // Country, how many subdivisions it has at least, and whether it has tax rates.
 const COUNTRIES = [['US', 50], ['CA', 13], ['DE', 16], ['AU', 6], ['GB', 0], ['FR', 0], ['CH', 26]];
 
-export const options = of(10, { subdivisions: 50, tax_rates: 50 });
+export const options = optionsAt(10, { subdivisions: 50, tax_rates: 50 });
 
-export default function () {
+export default scenario(() => {
   const [country, least] = COUNTRIES[(__ITER + __VU) % COUNTRIES.length];
   // A customer with a browser of its own asks for a handful.
   const headers = address(__VU * 100000 + Math.floor(__ITER / 5));
@@ -30,6 +30,6 @@ export default function () {
   const kept = { headers: { ...headers, 'If-None-Match': rates.headers.Etag }, tags: { name: 'tax_rates' } };
   const again = http.get(`${baseUrl}/api/v1/tax/rates/?country=${country}`, kept);
   nothingWrong('whoever has them already is told so', again.status === 304 && !again.body ? [] : [`status ${again.status}`]);
-}
+});
 
 export const handleSummary = (data) => reports('geo_tax', data);

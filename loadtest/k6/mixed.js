@@ -7,11 +7,14 @@ import fulfillStep from './fulfill.js';
 import geoTaxStep from './geo_tax.js';
 import stripeStep from './stripe.js';
 import webhooksStep from './webhooks.js';
+import { everyOrderIsFound, judgeAllOrders } from './lib/orders.js';
 import { reports } from './lib/report.js';
-import { arrivals, promises } from './lib/run.js';
+import { arrivals, options as of, refuse } from './lib/run.js';
 
-export const options = {
-  scenarios: {
+refuse(['RATE'], 'the scenarios of mixed have rates of their own; profiles make more of all');
+
+export const options = of(
+  {
     checkout: arrivals(10, 'checkout'),
     geo_tax: arrivals(3, 'geoTax'),
     fulfill: arrivals(3, 'fulfill'),
@@ -19,9 +22,10 @@ export const options = {
     cart: arrivals(0.5, 'cart'),
     stripe: arrivals(0.5, 'stripe'),
   },
-  thresholds: promises({ checkout: 200, subdivisions: 200, tax_rates: 200, fulfill: 1000, page: 1000, stripe_event: 200 }),
-  summaryTrendStats: ['min', 'med', 'p(95)', 'p(99)', 'max'],
-};
+  { checkout: 200, subdivisions: 200, tax_rates: 200, fulfill: 1000, page: 1000, stripe_event: 200 },
+  { order_until_webhooks_delivered: 3000, payment_until_license_keys: 3000 },
+);
+Object.assign(options.thresholds, everyOrderIsFound);
 
 export const checkout = checkoutStep;
 export const geoTax = geoTaxStep;
@@ -30,5 +34,5 @@ export const webhooks = webhooksStep;
 export const cart = cartStep;
 export const stripe = stripeStep;
 
-export { teardown } from './fulfill.js';
+export const teardown = judgeAllOrders;
 export const handleSummary = (data) => reports('mixed', data);

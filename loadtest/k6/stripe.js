@@ -8,13 +8,13 @@ import { nothingWrong } from './lib/judge.js';
 import { Customer, orderOf, totalOf } from './lib/cart.js';
 import { order } from './lib/orders.js';
 import { reports } from './lib/report.js';
-import { baseUrl, options as of, profile, required } from './lib/run.js';
+import { baseUrl, optionsAt, required, scenario } from './lib/run.js';
 
 const [sku, secret] = ['SKU', 'STRIPE_SIGNING_SECRET'].map(required);
 const WITHIN_S = 10;
 const untilKeys = new Trend('payment_until_license_keys', true);
 
-export const options = of(2, { page: 500, stripe_event: 100 }, profile.latency ? { payment_until_license_keys: ['p(99)<2000'] } : {});
+export const options = optionsAt(2, { page: 500, stripe_event: 100 }, { payment_until_license_keys: 2000 });
 
 function tell(event) {
   const body = JSON.stringify(event);
@@ -24,7 +24,7 @@ function tell(event) {
   return http.post(`${baseUrl}/stripe/webhook/`, body, { headers, tags: { name: 'stripe_event' } });
 }
 
-export default function () {
+export default scenario(() => {
   const customer = new Customer(__VU * 100000 + __ITER);
   const check = customer.toCheck(sku, 1);
   const total = totalOf(check);
@@ -50,6 +50,6 @@ export default function () {
   untilKeys.add(Date.now() - began);
   const licenses = known?.items?.flatMap((item) => item.license_keys) ?? [];
   nothingWrong('whoever has paid has license keys', known?.status === 'fulfilled' && licenses.length === 1 ? [] : [`${known?.status}, ${licenses.length} license keys`]);
-}
+});
 
 export const handleSummary = (data) => reports('stripe', data);

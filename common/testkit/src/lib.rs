@@ -21,5 +21,6 @@ pub mod servers;
 pub mod settings;
 #[cfg(feature = "database")]
 pub mod shop;
+pub mod store_server;
 #[cfg(feature = "database")]
 pub mod stripe;

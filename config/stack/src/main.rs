@@ -15,7 +15,6 @@ mod http;
 mod interrupt;
 mod load;
 mod lock;
-mod receiver;
 mod secrets;
 mod settings;
 mod status;

@@ -4,16 +4,16 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use testkit::store_server::StoreServer;
 
 use crate::http::metric_sum;
 use crate::interrupt::Interrupt;
-use crate::receiver::Receiver;
 use crate::system::System;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Returns when a signal has come; fails when a process has ended by itself. Without a terminal nothing is drawn.
-pub fn watch(system: &mut System, receiver: &Receiver, interrupt: &Interrupt) -> Result<()> {
+pub fn watch(system: &mut System, store_server: &StoreServer, interrupt: &Interrupt) -> Result<()> {
     let started = Instant::now();
     let draws = std::io::stdout().is_terminal();
     let mut last: Option<(Instant, f64)> = None;
@@ -27,7 +27,7 @@ pub fn watch(system: &mut System, receiver: &Receiver, interrupt: &Interrupt) ->
                 _ => None,
             };
             last = requests.map(|requests| (now, requests));
-            draw(&line(system, receiver, started.elapsed(), requests, rate));
+            draw(&line(system, store_server, started.elapsed(), requests, rate));
         }
         interrupt.wait(&system.endings(), INTERVAL)?;
     }
@@ -41,7 +41,7 @@ fn total(system: &System) -> Option<f64> {
     system.edges.iter().filter_map(|edge| metric_sum(&edge.metrics()?, "edge_requests_total")).reduce(|sum, requests| sum + requests)
 }
 
-fn line(system: &System, receiver: &Receiver, uptime: Duration, requests: Option<f64>, rate: Option<f64>) -> String {
+fn line(system: &System, store_server: &StoreServer, uptime: Duration, requests: Option<f64>, rate: Option<f64>) -> String {
     let ready = |services: &[crate::system::Service]| {
         format!("{}/{}", services.iter().filter(|service| service.is_ready()).count(), services.len())
     };
@@ -57,8 +57,8 @@ fn line(system: &System, receiver: &Receiver, uptime: Duration, requests: Option
         grouped(requests),
         grouped(rate),
         grouped(queued),
-        grouped(Some(receiver.verified() as f64)),
-        if receiver.refused() > 0 { format!(", {} REFUSED", receiver.refused()) } else { String::new() },
+        grouped(Some(store_server.verified() as f64)),
+        if store_server.refused() > 0 { format!(", {} REFUSED", store_server.refused()) } else { String::new() },
     )
 }
 

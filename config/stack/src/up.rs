@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::process::Launch;
 use testkit::servers::{Host, Kind, Login, Postgres};
+use testkit::store_server::StoreServer;
 
 use crate::build::{Programs, build, programs};
 use crate::demo::{self, Demo};
@@ -16,7 +17,6 @@ use crate::environment::Environment;
 use crate::folder::{Folder, remove_if_there};
 use crate::interrupt::Interrupt;
 use crate::lock::Lock;
-use crate::receiver::Receiver;
 use crate::secrets::Secrets;
 use crate::settings::{Settings, base_url};
 use crate::status;
@@ -64,7 +64,7 @@ pub fn run(options: &Options, environment: &Environment) -> Result<ExitCode> {
     let outcome = start(&mut system, options, environment, &folder, &programs, &interrupt).and_then(|running| {
         announce(&running, &system, started);
         env_file::write(&folder.env(), &describe(&running, &system))?;
-        status::watch(&mut system, &running.receiver, &interrupt)
+        status::watch(&mut system, &running.store_server, &interrupt)
     });
     eprintln!("stopping");
     let removed = remove_if_there(&folder.env());
@@ -104,7 +104,7 @@ struct Running {
     database_url: String,
     redis_url: String,
     demo: Demo,
-    receiver: Receiver,
+    store_server: StoreServer,
     /// Empty where the caller has secrets of its own.
     stripe_signing_secret: String,
 }
@@ -141,9 +141,9 @@ fn start(
         logins.iter().try_for_each(|login| postgres.add_login(login)).context("cannot make the logins of edges and workers")?;
     }
     interrupt.check()?;
-    let receiver = Receiver::start(demo::webhook_port(folder)?, &folder.log("webhooks"))?;
-    let demo = demo::prepare(&worker, folder, &identity(system, &settings), receiver.port(), interrupt)?;
-    receiver.expect(&demo.webhook.secret)?;
+    let store_server = StoreServer::start(demo::webhook_port(folder)?, &folder.log("webhooks"))?;
+    let demo = demo::prepare(&worker, folder, &identity(system, &settings), store_server.port(), interrupt)?;
+    store_server.expect(&demo.webhook.secret)?;
     // In turns: the first edge and the first worker get the admin ports that are their defaults.
     for index in 0..options.edges.max(options.workers) {
         if index < options.edges {
@@ -158,7 +158,7 @@ fn start(
         system.start_prometheus(&host, folder)?;
     }
     let stripe_signing_secret = if stripe_is_set { String::new() } else { settings.secrets.stripe_live };
-    Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo, receiver, stripe_signing_secret })
+    Ok(Running { database_url: settings.database_url, redis_url: settings.redis_url, demo, store_server, stripe_signing_secret })
 }
 
 /// Our own servers where the caller names none.
@@ -261,6 +261,7 @@ fn describe(running: &Running, system: &System) -> Pairs {
         ("API_KEY", running.demo.api_key.clone()),
         ("LOADTEST_API_KEY", running.demo.loadtest_api_key.clone()),
         ("WEBHOOK_ID", running.demo.webhook.id.clone()),
+        ("STORE_SERVER_URL", running.store_server.url()),
         ("WEBHOOK_SECRET", running.demo.webhook.secret.clone()),
         ("STRIPE_SIGNING_SECRET", running.stripe_signing_secret.clone()),
         ("DATABASE_URL", running.database_url.clone()),

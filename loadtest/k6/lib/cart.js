@@ -7,7 +7,8 @@ const store = required('STORE');
 
 /** What stands between two texts of a page; empty where they are not there. */
 function between(page, before, after) {
-  const from = page.indexOf(before);
+  // An answer that did not come has no body.
+  const from = page?.indexOf(before) ?? -1;
   return from < 0 ? '' : page.slice(from + before.length, page.indexOf(after, from + before.length));
 }
 

@@ -49,17 +49,19 @@ export function contradictions(response, quota) {
 
 /** A bucket that one caller has for itself. Times are milliseconds; when exactly the server took the token is known only to lie between. */
 export class Bucket {
-  constructor(limit) {
+  /** `isFull` where nobody has asked before; otherwise the first answer says what there is. */
+  constructor(limit, isFull) {
     this.limit = limit;
     this.perMs = limit / (WINDOW_S * 1000);
-    this.least = limit;
+    this.least = isFull ? limit : 0;
     this.most = limit;
     this.at = null;
+    this.isKnown = isFull;
   }
 
   /** Takes an answer to what was sent and answered at these moments; what contradicts it, or an empty list. */
   answer(sentMs, answeredMs, response) {
-    const { remaining } = read(response);
+    const { limit, remaining, retryAfterS } = read(response);
     if (this.at !== null) {
       const least = Math.max(0, sentMs - this.at.answered) * this.perMs;
       const most = Math.max(0, answeredMs - this.at.sent) * this.perMs;
@@ -67,8 +69,15 @@ export class Bucket {
       this.most = Math.min(this.limit, this.most + most);
     }
     this.at = { sent: sentMs, answered: answeredMs };
-    const wrong = [];
+    const wrong = limit === this.limit ? [] : [`the limit is ${limit} instead of ${this.limit}`];
+    if (!this.isKnown) {
+      this.isKnown = true;
+      [this.least, this.most] = [remaining, remaining + 1];
+      return wrong;
+    }
     if (response.status === 429) {
+      const longest = Math.max(1, Math.ceil((1 - this.least) / this.perMs / 1000));
+      if (!(retryAfterS <= longest)) wrong.push(`Retry-After is ${retryAfterS}, where a token comes back within ${longest} s`);
       if (this.least >= 1) wrong.push(`refused with at least ${this.least.toFixed(2)} tokens left`);
       this.most = Math.min(this.most, 1);
       return wrong;

@@ -10,13 +10,12 @@ use std::time::Duration;
 use common::clock::{Clock, Now, SystemClock};
 use serde_json::Value;
 use testkit::http::Client;
-use testkit::receiver::{Behavior, Receiver};
 use testkit::servers::{Host, Prometheus};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use crate::browser::{NPM_PACKAGES, with_chromium};
-use crate::load;
+use crate::load::Stage;
 use crate::node::{self, NODE};
 use crate::rules;
 use crate::system::{SOON, eventually};
@@ -162,9 +161,9 @@ fn draw(prometheus: &str, seconds: u64, rate_interval: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_shows_something_under_load() {
-    let receiver = Receiver::start(Behavior::status(200)).await.unwrap();
-    let (system, k6) = load::stage(&receiver).await;
-    let (edge, worker) = (system.edge().await, system.worker().await);
+    let stage = Stage::new().await;
+    stage.expect_webhooks();
+    let (edge, worker) = (stage.system.edge().await, stage.system.worker().await);
     let started = Instant::now();
     let log = tempfile::NamedTempFile::new().unwrap();
     let jobs = [("edge", vec![edge.admin_address()]), ("worker", vec![worker.admin_address()])];
@@ -176,8 +175,8 @@ async fn every_panel_shows_something_under_load() {
     // A counter that is first seen after the load has not risen, as far as Prometheus can tell.
     let both = async || (results(prometheus, "up == 1", &SystemClock::new().now()).await == Ok(2)).then_some(());
     eventually("both to be scraped", SOON, both).await;
-    let output = load::run(&k6, "mixed");
-    assert!(output.status.success(), "{}", load::said(&output));
+    let (output, said) = stage.run("mixed", &[]);
+    assert!(output.status.success(), "{said}");
     let loaded = SystemClock::new().now();
     let silent = silent(prometheus, &loaded).await;
     assert!(silent.is_empty(), "{}", silent.join("\n"));
