@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::job::{JOB_PLACE, Outcome};
 use common::seal::Sealer;
+use ops::prometheus::Histogram;
 use serde::Serialize;
 use storage::crash_point::reach;
 use storage::queue::Producer;
@@ -68,6 +69,8 @@ pub struct Asker {
     pub asking: Asking,
     /// Room for this many to wait.
     pub waiters: Semaphore,
+    /// How long replies took.
+    pub reply_seconds: Histogram,
     /// Entries in the queue, as last seen.
     pub depth: AtomicU64,
     /// Beyond so many entries in the queue nobody is asked.
@@ -114,12 +117,14 @@ impl Asker {
     pub async fn ask<O: Outcome, J: Serialize>(&self, request_id: &str, job: impl FnOnce(Slip) -> J) -> Result<O, NoAnswer> {
         let crowded = self.depth.load(Ordering::Relaxed) > self.depth_max;
         let Some(_room) = self.waiters.try_acquire().ok().filter(|_| !crowded) else { return Err(NoAnswer::Shed) };
-        let until = Instant::now() + self.deadline;
+        let asked = Instant::now();
         let mut waiter: Waiter<O> = self.asking.wait();
         let slip = Slip { id: waiter.id(), reply_to: self.asking.reply_to(), ttl_ms: self.deadline.as_millis() as u64 };
         if !self.asking.put(&job(slip), request_id, self.deadline).await {
             return Err(NoAnswer::NotAsked);
         }
-        tokio::time::timeout_at(until, waiter.reply()).await.map(|reply| reply.outcome).map_err(|_| NoAnswer::Late)
+        let reply = tokio::time::timeout_at(asked + self.deadline, waiter.reply()).await.map_err(|_| NoAnswer::Late)?;
+        self.reply_seconds.observe(asked.elapsed().as_secs_f64());
+        Ok(reply.outcome)
     }
 }

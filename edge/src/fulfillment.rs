@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::clock::{Clock, rfc3339};
 use common::fulfill::{Existing, FulfillOutcome};
 use common::ids::OrderId;
-use common::job::{FulfillJob, JOB_VERSION, NewOrder};
+use common::job::{FULFILL_ORDER, FulfillJob, JOB_VERSION, NewOrder};
 use common::order::OrderStatus;
 use common::seal::Sealer;
 use dashmap::DashMap;
@@ -93,6 +93,7 @@ impl Fulfillment {
             tokio::select! {
                 Ok(reply) = reply => {
                     reach("ask.replied").await;
+                    self.metrics.reply_seconds.with_label_values(&[FULFILL_ORDER]).observe(started.elapsed().as_secs_f64());
                     if !matches!(reply.outcome, FulfillOutcome::Processing { .. }) {
                         self.count("replied");
                         return Ok(reply.outcome);

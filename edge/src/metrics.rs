@@ -1,6 +1,7 @@
 //! What an edge counts. Names and meanings are the metrics page; labels are bounded.
 
-use ops::prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+use common::job::{COMPUTE_TAX, CREATE_PAYMENT, FULFILL_ORDER};
+use ops::prometheus::{Counter, Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 ops::metrics! {
     /// The edge's own metrics.
@@ -55,12 +56,16 @@ ops::metrics! {
         pub snapshot_age_seconds: Gauge,
         /// Entries in the fulfill queue, as last seen.
         pub queue_depth: IntGauge,
+        /// Seconds from a question's being asked to a worker's reply, by queue. Questions that got none in time are not in it.
+        pub reply_seconds: HistogramVec["queue" in [FULFILL_ORDER, COMPUTE_TAX, CREATE_PAYMENT]] = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
         /// Replies of workers that came when nobody waited for them any more.
         pub replies_late_total: IntCounter,
         /// Open connections to Postgres.
         pub postgres_connections: IntGauge,
         /// Callers waiting for a connection to Postgres.
         pub postgres_waiting: IntGauge,
+        /// Seconds that callers have waited for a connection to Postgres, all of them together.
+        pub postgres_wait_seconds_total: Counter,
         /// Usage reports that could not be written; the counts are kept for the next one.
         pub usage_failures_total: IntCounter,
     }

@@ -94,7 +94,7 @@ const ORDERS: Access = Access::Key(Scope::Licensing, QuotaName::Api);
 const WEBHOOKS: Access = Access::Key(Scope::Webhooks, QuotaName::Api);
 
 /// Every route there is.
-pub static ROUTES: [Route; 82] = [
+pub static ROUTES: [Route; 81] = [
     route("checkout_session", Method::POST, "/api/v1/stores/{slug}/checkout/session", CHECKOUT, Endpoint::CheckoutSession),
     route("fulfill", Method::POST, "/api/v1/stores/{slug}/licensing/fulfill", LICENSING, Endpoint::Fulfill),
     route("list_orders", Method::GET, "/api/v1/stores/{slug}/orders", ORDERS, Endpoint::ListOrders),
@@ -208,7 +208,6 @@ pub static ROUTES: [Route; 82] = [
     ),
     change("portal_resend_delivery", "/portal/stores/{slug}/webhooks/{webhook_id}/deliveries/{delivery_id}/resend", Screen::ResendDelivery),
     change("portal_remove_webhook", "/portal/stores/{slug}/webhooks/{webhook_id}/remove", Screen::RemoveWebhook),
-    route("portal_audit_log", Method::GET, "/portal/stores/{slug}/audit-log", Access::Page, Endpoint::Portal(Screen::AuditLog)),
     route("portal_products", Method::GET, "/portal/stores/{slug}/products", Access::Page, Endpoint::Portal(Screen::Products)),
     route("portal_create_product", Method::POST, "/portal/stores/{slug}/products", Access::Page, Endpoint::Portal(Screen::CreateProduct)),
     route("portal_product", Method::GET, "/portal/stores/{slug}/products/{product_id}", Access::Page, Endpoint::Portal(Screen::Product)),
@@ -341,6 +340,14 @@ mod tests {
                 assert_eq!(found(route.method.clone(), &path).map(|found| found.0), Some(route.name), "{path}");
             }
             assert_eq!(found(route.method.clone(), &format!("{path}//")), None);
+        }
+    }
+
+    #[test]
+    fn no_method_of_a_path_and_no_name_is_there_twice() {
+        for (n, route) in ROUTES.iter().enumerate() {
+            let is_same = |other: &Route| other.name == route.name || other.method == route.method && other.path == route.path;
+            assert!(!ROUTES[..n].iter().any(is_same), "{}", route.name);
         }
     }
 

@@ -180,6 +180,7 @@ pub async fn start_on(
             jobs: sealer(Purpose::Job),
         },
         waiters: Semaphore::new(settings.edge.waiters_max),
+        reply_seconds: edge_metrics.reply_seconds.with_label_values(&[job]),
         depth: AtomicU64::default(),
         depth_max: settings.queue.depth_max,
         deadline,
@@ -355,6 +356,7 @@ impl Observer {
             let pool = self.edge.pg.pool_status();
             metrics.postgres_connections.set(pool.size as i64);
             metrics.postgres_waiting.set(pool.waiting as i64);
+            metrics.postgres_wait_seconds_total.inc_by((pool.waited.as_secs_f64() - metrics.postgres_wait_seconds_total.get()).max(0.0));
             metrics.replies_late_total.inc_by(self.inbox.late().saturating_sub(metrics.replies_late_total.get()));
             if self.edge.pg.is_up() {
                 self.postgres.ok()

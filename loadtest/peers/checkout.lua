@@ -2,17 +2,9 @@
 local ffi = require 'ffi'
 local cjson = require 'cjson'
 local base64 = require 'ngx.base64'
+local hmac = require 'hmac'
 
-ffi.cdef [[
-typedef struct hmac_ctx_st HMAC_CTX;
-typedef struct evp_md_st EVP_MD;
-const EVP_MD *EVP_sha256(void);
-HMAC_CTX *HMAC_CTX_new(void);
-int HMAC_Init_ex(HMAC_CTX *ctx, const void *key, int key_len, const EVP_MD *md, void *engine);
-int HMAC_Update(HMAC_CTX *ctx, const char *data, size_t len);
-int HMAC_Final(HMAC_CTX *ctx, unsigned char *md, unsigned int *len);
-int RAND_bytes(unsigned char *buf, int num);
-]]
+ffi.cdef 'int RAND_bytes(unsigned char *buf, int num);'
 
 local LIFETIME_S = 86400
 local LINES_MAX = 50
@@ -21,21 +13,7 @@ local QUANTITY_MAX = 1000
 local M = {}
 local settings, stores, catalogue, key_mac, signing_mac, increment
 
-local digest = ffi.new 'unsigned char[32]'
-local digest_len = ffi.new 'unsigned int[1]'
 local random = ffi.new 'unsigned char[16]'
-
-local function hmac(secret)
-    local ctx = ffi.C.HMAC_CTX_new()
-    assert(ffi.C.HMAC_Init_ex(ctx, secret, #secret, ffi.C.EVP_sha256(), nil) == 1)
-    return function(text)
-        -- Without a key it begins anew with the one that it has.
-        ffi.C.HMAC_Init_ex(ctx, nil, 0, nil, nil)
-        ffi.C.HMAC_Update(ctx, text, #text)
-        ffi.C.HMAC_Final(ctx, digest, digest_len)
-        return ffi.string(digest, 32)
-    end
-end
 
 local hex_of = {}
 for byte = 0, 255 do
@@ -48,8 +26,8 @@ end
 
 function M.init(given)
     settings = given
-    key_mac = hmac(ngx.decode_base64(given.pepper))
-    signing_mac = hmac(ngx.decode_base64(given.signing_secret))
+    key_mac = hmac(ffi.C, ngx.decode_base64(given.pepper))
+    signing_mac = hmac(ffi.C, ngx.decode_base64(given.signing_secret))
     catalogue = { [given.sku] = { [given.currency] = true } }
     increment = 60 / given.limit
     stores = {}

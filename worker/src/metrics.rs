@@ -1,7 +1,7 @@
 //! What a worker counts. Names and meanings are the metrics page; labels are bounded.
 
 use common::job::{COMPUTE_TAX, CREATE_PAYMENT, FULFILL_ORDER};
-use ops::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use ops::prometheus::{Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use storage::pg::dead_letters::ORDER_REQUEST;
 
 ops::metrics! {
@@ -13,12 +13,12 @@ ops::metrics! {
         pub batch_jobs: Histogram = vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
         /// Seconds that one batch took, from being taken out of the queue to being answered.
         pub batch_seconds: Histogram = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
-        /// Seconds that jobs waited in the queue, by Redis' clock.
-        pub queue_wait_seconds: Histogram = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+        /// Seconds that jobs waited in their queue, by Redis' clock.
+        pub queue_wait_seconds: HistogramVec["queue" in [FULFILL_ORDER, COMPUTE_TAX, CREATE_PAYMENT]] = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
         /// License keys allocated.
         pub license_keys_allocated_total: IntCounter,
-        /// Jobs that had been given to a worker before.
-        pub redelivered_total: IntCounter,
+        /// Jobs that had been given to a worker before, by queue.
+        pub redelivered_total: IntCounterVec["queue" in [FULFILL_ORDER, COMPUTE_TAX, CREATE_PAYMENT]],
         /// Dead letters written, by queue.
         pub dead_letters_total: IntCounterVec[
             "queue" in [FULFILL_ORDER, COMPUTE_TAX, CREATE_PAYMENT, ORDER_REQUEST]
@@ -97,5 +97,7 @@ ops::metrics! {
         pub postgres_connections: IntGauge,
         /// Callers waiting for a connection to Postgres.
         pub postgres_waiting: IntGauge,
+        /// Seconds that callers have waited for a connection to Postgres, all of them together.
+        pub postgres_wait_seconds_total: Counter,
     }
 }

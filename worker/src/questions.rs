@@ -34,9 +34,9 @@ pub struct Questions {
 impl Questions {
     /// Counts that an entry was taken out of the queue.
     pub fn taken(&self, entry: &Entry) {
-        self.metrics.queue_wait_seconds.observe(entry.age_ms as f64 / 1_000.0);
+        self.metrics.queue_wait_seconds.with_label_values(&[self.name]).observe(entry.age_ms as f64 / 1_000.0);
         if entry.redelivered {
-            self.metrics.redelivered_total.inc();
+            self.metrics.redelivered_total.with_label_values(&[self.name]).inc();
         }
     }
 

@@ -72,12 +72,14 @@ pub struct Pg {
     crowd: Arc<Crowd>,
 }
 
-/// Remembers when somebody last waited for a connection in vain.
+/// Remembers how long callers have waited for connections, and when somebody last did so in vain.
 #[derive(Debug)]
 struct Crowd {
     begun: Instant,
     /// Milliseconds after `begun`.
     until_ms: AtomicU64,
+    /// All that all callers have waited.
+    waited_us: AtomicU64,
 }
 
 impl Crowd {
@@ -152,7 +154,7 @@ impl Pg {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StorageError::Settings(error.to_string()))?;
-        let crowd = Arc::new(Crowd { begun: Instant::now(), until_ms: AtomicU64::new(0) });
+        let crowd = Arc::new(Crowd { begun: Instant::now(), until_ms: AtomicU64::new(0), waited_us: AtomicU64::new(0) });
         let trouble = Arc::new(Mutex::new(Trouble::Unreachable));
         Ok(Self { pool, config, tls, health: Arc::new(watch::Sender::new(false)), trouble, role: None, crowd })
     }
@@ -170,7 +172,9 @@ impl Pg {
 
     /// A connection of the pool, returned when dropped.
     pub async fn client(&self) -> Result<Client, StorageError> {
+        let began = Instant::now();
         let got = self.pool.get().await;
+        self.crowd.waited_us.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
         if let Err(PoolError::Timeout(TimeoutType::Wait)) = got {
             self.crowd.note();
         }
@@ -220,7 +224,8 @@ impl Pg {
     /// Connections in use and open, for metrics.
     pub fn pool_status(&self) -> PoolStatus {
         let status = self.pool.status();
-        PoolStatus { size: status.size, idle: status.available, waiting: status.waiting }
+        let waited = Duration::from_micros(self.crowd.waited_us.load(Ordering::Relaxed));
+        PoolStatus { size: status.size, idle: status.available, waiting: status.waiting, waited }
     }
 }
 
@@ -244,6 +249,8 @@ pub struct PoolStatus {
     pub idle: usize,
     /// Callers waiting for one.
     pub waiting: usize,
+    /// How long all callers so far have waited for one, together.
+    pub waited: Duration,
 }
 
 /// The server's certificate and name are always verified, against the platform's roots or the file's.

@@ -24,7 +24,7 @@ pub async fn in_time_of<T, E: From<ApiError>>(pg: &Pg, work: impl Future<Output 
         biased;
         () = pg.down() => Err(unavailable("The database cannot be reached right now. Send the request again.")),
         answer = tokio::time::timeout(DEADLINE, work) => answer.unwrap_or_else(|_| {
-            Err(unavailable("The database did not answer in time. Send the request again: that is always safe."))
+            Err(unavailable("The database did not answer in time. Send the request again."))
         }),
     }
 }

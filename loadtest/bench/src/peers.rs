@@ -62,13 +62,13 @@ impl Peer {
         match self {
             Self::Nginx => "nothing of the request's path; no metrics",
             Self::Haproxy => "carts of any other product; its limit counts the last minute; no metrics by route",
-            Self::Envoy => "carts of any other product; its HMAC is in plain Lua",
+            Self::Envoy => "carts of any other product; no metrics by route",
         }
     }
 
     fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Nginx => &["nginx.conf", "checkout.lua"],
+            Self::Nginx => &["nginx.conf", "checkout.lua", "hmac.lua"],
             Self::Haproxy => &["haproxy.cfg"],
             Self::Envoy => &["envoy.yaml", "hmac.lua"],
         }
@@ -207,6 +207,10 @@ fn launch(peer: Peer, folder: &Path, words: &mut HashMap<&'static str, String>, 
         }
         Peer::Haproxy => host.program("haproxy", progress)?.arg("-db").arg("-f").arg(configuration),
         Peer::Envoy => {
+            let libraries = host.unpack_alone("libssl3", progress)?.libraries;
+            let mut found = std::env::split_paths(&libraries).map(|folder| folder.join("libcrypto.so.3"));
+            let crypto = found.find(|library| library.exists()).context("the package libssl3 has no libcrypto.so.3")?;
+            words.insert("CRYPTO", crypto.display().to_string());
             let envoy = Python::with("envoy", ENVOY)?.program("envoy");
             envoy.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"]).arg(configuration)
         }
@@ -223,8 +227,9 @@ fn lua(secret: &Secret) -> String {
     secret.expose().iter().map(|byte| format!("\\{byte:03}")).collect()
 }
 
+/// As HAProxy writes it.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn configurations() -> PathBuf {

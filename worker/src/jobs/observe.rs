@@ -33,6 +33,7 @@ pub async fn run(
         let pool = pg.pool_status();
         metrics.postgres_connections.set(pool.size as i64);
         metrics.postgres_waiting.set(pool.waiting as i64);
+        metrics.postgres_wait_seconds_total.inc_by((pool.waited.as_secs_f64() - metrics.postgres_wait_seconds_total.get()).max(0.0));
         match queues.look().await {
             Ok(found) => {
                 for (queue, backlog) in found {

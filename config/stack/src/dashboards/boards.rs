@@ -154,9 +154,10 @@ fn edge() -> Board {
         series("Do fulfill requests end with keys?", "reqps")
             .normal("Fulfill requests, by how they were answered. Normal: nearly all by a worker. Empty while nobody fulfills.")
             .line("{{how}}", rate_by("how", "edge_fulfill_answers_total")),
-        series("Are connections held open?", "none")
-            .normal("Open connections by instance. Normal: even over instances, far from the limit.")
-            .line("{{instance}}", "edge_connections{instance=~\"$instance\"}"),
+        series("How many are connected?", "none")
+            .normal("Open connections, and addresses whose buckets are remembered. Normal: even over instances, far from the limits; a steep rise of addresses is a flood.")
+            .line("connections {{instance}}", "edge_connections{instance=~\"$instance\"}")
+            .line("addresses {{instance}}", "edge_address_buckets{instance=~\"$instance\"}"),
         series("Why are connections ended?", "cps")
             .normal("Connections refused or ended by us, by reason. Normal: few. Empty while nobody misbehaves.")
             .line("{{reason}}", rate_by("reason", "edge_connections_ended_total")),
@@ -164,9 +165,10 @@ fn edge() -> Board {
             .normal("What edges know, by instance. Normal: the same everywhere, changing slowly.")
             .line("keys {{instance}}", "edge_snapshot_keys{instance=~\"$instance\"}")
             .line("stores {{instance}}", "edge_snapshot_stores{instance=~\"$instance\"}"),
-        series("Do many addresses call?", "none")
-            .normal("Buckets of addresses that are remembered. Normal: as many as customers; a steep rise is a flood.")
-            .line("{{instance}}", "edge_address_buckets{instance=~\"$instance\"}"),
+        series("How long do replies take?", "s")
+            .normal("From a question to its worker's reply, p99. Normal: below 100 ms, payments as long as Stripe takes. Empty while nobody asks.")
+            .bad(Above(1.0, 1.5))
+            .line("{{queue}}", percentile(0.99, "edge_reply_seconds", "$__rate_interval", "queue")),
         series("Does anything come too late?", "cps")
             .normal("Workers' replies for which nobody waits any more, and usage reports that have to be written again. Normal: 0.")
             .line("replies", rate("edge_replies_late_total"))
@@ -224,7 +226,7 @@ fn worker() -> Board {
             .line("{{queue}}", "max by (queue) (worker_queue_oldest_seconds{instance=~\"$instance\"})"),
         series("Do workers die at work?", "cps")
             .normal("Jobs picked up again from another worker, and dead letters. Normal: 0.")
-            .line("picked up again", rate("worker_redelivered_total"))
+            .line("{{queue}} picked up again", rate_by("queue", "worker_redelivered_total"))
             .line("dead letters", rate("worker_dead_letters_total")),
         series("How many keys are allocated?", "cps")
             .normal("License keys, and orders that got those they had waited for. Normal: as sales are.")
@@ -403,9 +405,10 @@ fn dependencies() -> Board {
             .bad(Below(1.0, 1.0))
             .line("{{job}} {{check}}", "min by (job, check) ({__name__=~\"edge_check_ok|worker_check_ok\",instance=~\"$instance\"})"),
         series("Are connections enough?", "none")
-            .normal("Connections to Postgres, and callers waiting for one. Normal: nobody waits.")
+            .normal("Connections to Postgres, callers waiting for one, and how many seconds they wait in a second. Normal: nobody waits.")
             .line("{{job}} {{instance}} open", "{__name__=~\"(edge|worker)_postgres_connections\",instance=~\"$instance\"}")
-            .line("{{job}} {{instance}} waiting", "{__name__=~\"(edge|worker)_postgres_waiting\",instance=~\"$instance\"}"),
+            .line("{{job}} {{instance}} waiting", "{__name__=~\"(edge|worker)_postgres_waiting\",instance=~\"$instance\"}")
+            .line("{{job}} {{instance}} waits", "rate({__name__=~\"(edge|worker)_postgres_wait_seconds_total\",instance=~\"$instance\"}[$__rate_interval])"),
         series("How fresh is the snapshot?", "s")
             .normal("Since Postgres last confirmed it. Normal: about a second.")
             .bad(Above(5.0, 30.0))

@@ -89,6 +89,18 @@ fn they_are_well_formed() {
     }
 }
 
+#[test]
+fn every_panel_that_the_runbook_names_is_there() {
+    let boards = boards();
+    let titles: Vec<&str> = boards.iter().flat_map(|(_, board)| panels(board)).map(|panel| text(panel, "title")).collect();
+    let runbook = std::fs::read_to_string(workspace().join("dashboards/runbook.md")).unwrap();
+    let named: Vec<&str> = runbook.split('"').filter(|quoted| quoted.ends_with('?') && !quoted.contains('\n')).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for title in named {
+        assert!(titles.contains(&title), "there is no panel {title:?}");
+    }
+}
+
 /// Series with labels are not on any page until something happens, so a misspelt name would look like a quiet day.
 #[test]
 fn every_metric_is_one_of_ours() {

@@ -8,7 +8,7 @@ use ops::metrics::{Described, Life, RuntimeMetrics};
 
 const HEAD: &str = "# Metrics
 
-Every metric of edges (port 9464) and workers (port 9465), made from the code. Labels are bounded: nothing that a caller sends becomes one. Beside
+Every metric of edges (port 9464) and workers (port 9465; the systemd units have ports of their own), made from the code. Labels are bounded: nothing that a caller sends becomes one. Beside
 these, both have `<program>_build_info{version}`, which is always 1, and `process_*`: CPU, memory, open files, threads and the time of the start,
 named as everywhere.
 ";
