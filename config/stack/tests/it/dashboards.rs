@@ -95,7 +95,7 @@ fn every_panel_that_the_runbook_names_is_there() {
     let titles: Vec<&str> = boards.iter().flat_map(|(_, board)| panels(board)).map(|panel| text(panel, "title")).collect();
     let runbook = std::fs::read_to_string(workspace().join("dashboards/runbook.md")).unwrap();
     let named: Vec<&str> = runbook.split('"').filter(|quoted| quoted.ends_with('?') && !quoted.contains('\n')).collect();
-    assert!(named.len() > 20, "{named:?}");
+    assert!(named.len() >= 5, "{named:?}");
     for title in named {
         assert!(titles.contains(&title), "there is no panel {title:?}");
     }
