@@ -10,7 +10,7 @@ use common::trace::{TRACEPARENT, TRACESTATE, Trace};
 use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -38,6 +38,8 @@ use crate::stripe;
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 128;
+/// A body of this size has come along with its head, or is not waited for when nobody reads it.
+const READ_AT_ONCE_BYTES: usize = 8_192;
 
 /// A request that was let in, with everything its handler may look at.
 #[derive(Debug)]
@@ -132,6 +134,9 @@ pub async fn serve(edge: &Edge, peer: SocketAddr, request: Request<Incoming>) ->
     };
 
     write_headers(&mut answer.headers, rate.as_ref(), route);
+    if head.version < Version::HTTP_2 && leaves_body_unread(answer.status, &head.headers) {
+        answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(Rate { name, decision }) = rate
         && !decision.admitted
     {
@@ -309,6 +314,14 @@ fn options(routes: &[&Route]) -> Answer {
         .with(ACCESS_CONTROL_ALLOW_METHODS, allow)
         .with(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("X-Request-Id, If-None-Match, traceparent, tracestate"))
         .with(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"))
+}
+
+/// Whether a body was refused of which more may come than is here already. Nobody reads it, so an HTTP/1 connection ends behind the answer;
+/// a client that is not told so sends its next request into that end.
+fn leaves_body_unread(status: StatusCode, headers: &HeaderMap) -> bool {
+    let announced = || headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
+        || status.is_client_error() && announced().is_some_and(|length| length > READ_AT_ONCE_BYTES)
 }
 
 fn write_headers(headers: &mut HeaderMap, rate: Option<&Rate>, route: Option<&Route>) {

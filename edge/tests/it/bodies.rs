@@ -47,6 +47,28 @@ async fn a_body_may_have_64_kib_and_not_one_byte_more() {
 }
 
 #[tokio::test]
+async fn who_is_refused_before_the_body_is_read_is_told_that_the_connection_ends() {
+    let stage = Stage::new().await;
+    let ends = |answer: &Response| answer.headers.get("connection").is_some_and(|value| value == "close");
+    for http2 in [false, true] {
+        let partner = Client::new(stage.address, http2).with_key(&stage.key);
+        let stranger = Client::new(stage.address, http2).with_key("ap_live_nobodys");
+        // Again and again on what should be one connection, or a new one each time, and never on one that is about to end.
+        for _ in 0..20 {
+            let large = send(&partner, SESSION, vec![b' '; 1_000_000]).await;
+            problem(&large, 413, "body_too_large");
+            assert_eq!(ends(&large), !http2);
+            let unread = send(&stranger, SESSION, vec![b' '; BODY_MAX]).await;
+            problem(&unread, 401, "invalid_api_key");
+            assert_eq!(ends(&unread), !http2);
+            let small = send(&partner, SESSION, "{").await;
+            problem(&small, 400, "invalid_request");
+            assert!(!ends(&small), "a mistake does not end the connection");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_json_is_told_so() {
     let stage = Stage::new().await;
     let partner = stage.partner();
